@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shmq.h - named shared-memory queues between processes of one Linux machine.
+ *
+ * A queue is a file in a tmpfs (/dev/shm, or $SHMQ_DIR) that every participant
+ * maps. Producers push items into a lane, consumers pop them; each item goes to
+ * exactly one consumer. Lane 0 has the highest priority. A lane never holds more
+ * than its capacity: a push over it is refused at once. There is no lock and no
+ * daemon, and no system call unless somebody sleeps.
+ *
+ * What may be called when (rows: while this call runs; columns: may this call
+ * run at the same time, from another thread or process?)
+ *
+ *                     same handle    other handle    other process
+ *   push, pop, *_n        no             yes             yes
+ *   stat, pressure        no             yes             yes
+ *   create, unlink         -             yes             yes
+ *   dup of a handle       no             yes             yes
+ *   close                 no             yes             yes
+ *
+ * One handle per thread; shmq_dup() makes another one of the same queue. A handle
+ * is not inherited by fork(): every call on it in the child is refused with
+ * -ECHILD (shmq_close() then only frees memory), and the child opens its own.
+ * No function may be called from a signal handler on a handle that the
+ * interrupted code may be using.
+ *
+ * Every function returns 0 or a positive result, or a negative errno; errno
+ * itself is not touched. shmq_strerror() has the words. Nothing here prints,
+ * exits, starts a thread or installs a signal handler.
+ *
+ *   -EAGAIN     full (push) or empty (pop) and timeout_ns was 0
+ *   -ETIMEDOUT  still full or empty when timeout_ns had passed
+ *   -EINTR      a signal handler ran while the call slept; nothing was done
+ *   -EMSGSIZE   item longer than the queue's item size, or than the buffer
+ *   -ECHRNG     no such lane
+ *   -ERANGE     timeout_ns below SHMQ_FOREVER
+ *   -EFAULT     a pointer that must not be NULL is NULL
+ *   -EBADMSG    not a queue, or one that is damaged
+ *   -EPROTONOSUPPORT  a queue of another layout version
+ *   -ECHILD     handle from before a fork()
+ *   -EROFS      handle was opened with SHMQ_OBSERVE
+ *
+ * Ordering. Each lane is a linearizable FIFO. A pop from any lane returns an
+ * item of the highest lane that held one when the pop began and kept it until
+ * the pop returned. Between lanes and between queues a push is a release and a
+ * pop an acquire: two processes that each push into one lane and then look into
+ * the other's may both find it empty once.
+ *
+ * Death. A process killed inside a call leaves the item pushed or not pushed,
+ * never in part; what a dead consumer had taken and not finished is delivered
+ * again, before newer items of its lane, with shmq_info.attempts above 1.
+ */
+#ifndef SHMQ_H
+#define SHMQ_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SHMQ_API __attribute__((visibility("default")))
+
+#define SHMQ_MAX_LANES 8
+#define SHMQ_LANE_NAME_MAX 15       /* bytes, without the final NUL */
+#define SHMQ_NAME_MAX 200           /* bytes, without the final NUL */
+#define SHMQ_ITEM_SIZE_MIN 8
+#define SHMQ_ITEM_SIZE_MAX (1 << 20)
+#define SHMQ_PARTICIPANTS_MAX 1024
+#define SHMQ_LANE_CAPACITY_MAX (UINT64_C(1) << 26)
+
+#define SHMQ_ANY_LANE (-1)          /* pop: the highest lane that has an item */
+#define SHMQ_NOWAIT INT64_C(0)      /* timeout_ns: never wait */
+#define SHMQ_FOREVER INT64_C(-1)    /* timeout_ns: no deadline */
+
+struct shmq;                        /* a handle: one participant of one queue */
+
+/* ---- making and removing ------------------------------------------------ */
+
+struct shmq_lane_config {
+	char name[SHMQ_LANE_NAME_MAX + 1]; /* letters, digits, . _ - */
+	uint64_t capacity;                 /* items, 1..SHMQ_LANE_CAPACITY_MAX */
+};
+
+enum shmq_config_flags {
+	SHMQ_STAMP = 1 << 0, /* keep the time of each push: shmq_info.wait_ns and
+	                        oldest_ns work, at the price of a clock read */
+};
+
+/*
+ * What a queue is made of. Fill it with shmq_config_init() and change what you
+ * like; sz lets the structure grow without breaking old programs.
+ */
+struct shmq_config {
+	size_t sz;                  /* sizeof(struct shmq_config) of the caller */
+	uint32_t nr_lanes;          /* 1..SHMQ_MAX_LANES; default 3 */
+	uint32_t max_participants;  /* handles open at once; default 64 */
+	uint64_t item_size;         /* bytes, most an item may have; default 64 */
+	uint32_t mode;              /* permission bits, set exactly; default 0600 */
+	uint32_t gid;               /* group of the file; UINT32_MAX: as it comes */
+	uint32_t flags;             /* enum shmq_config_flags */
+	uint32_t reserved;          /* 0 */
+	struct shmq_lane_config lanes[SHMQ_MAX_LANES];
+};
+
+/*
+ * shmq_config_init - the default: high 10000, normal 100000 and low 50000 items
+ * of up to 64 bytes, 64 participants, mode 0600. @sz is sizeof *cfg.
+ */
+SHMQ_API void shmq_config_init(struct shmq_config *cfg, size_t sz);
+
+/*
+ * shmq_region_size - bytes that a queue made from @cfg (NULL: the default)
+ * takes in memory, all of it reserved at create.
+ * Returns 0 and sets *@bytes; -EDOM @cfg is not valid (shmq_detail() says why).
+ */
+SHMQ_API int shmq_region_size(const struct shmq_config *cfg, uint64_t *bytes);
+
+/*
+ * shmq_create - make the queue @name from @cfg (NULL: the default).
+ * The memory is reserved here, so a full tmpfs fails now and never later. The
+ * name appears in one step when the queue is complete; dying inside leaves
+ * nothing behind. Mode and group are set exactly, whatever the umask.
+ * Returns 0; -EEXIST the name is taken; -EINVAL bad name; -ENAMETOOLONG;
+ * -EDOM bad @cfg (see shmq_detail()); -ENOSPC, -EACCES, -ENOENT (no such
+ * directory), -EPERM (the group is not yours) and other errors of the system.
+ */
+SHMQ_API int shmq_create(const char *name, const struct shmq_config *cfg);
+
+/*
+ * shmq_unlink - remove the name. Processes that have the queue open go on using
+ * it; the memory is freed with the last of them.
+ * Returns 0; -ENOENT no such queue; -EINVAL, -ENAMETOOLONG bad name; -EBADMSG
+ * there is a file of that name that is not a regular file; -EACCES, -EPERM.
+ */
+SHMQ_API int shmq_unlink(const char *name);
+
+/*
+ * shmq_dir - directory that holds the queues: $SHMQ_DIR, else /dev/shm. A queue
+ * is the file shmq.NAME in it. The string is valid until the environment changes.
+ */
+SHMQ_API const char *shmq_dir(void);
+
+/*
+ * shmq_list - call @fn with each queue name in shmq_dir(), in no order. A file
+ * that is named like a queue is listed even if it is none: open it to know.
+ * Stops when @fn returns non-zero, and returns that; else 0 or a negative errno.
+ */
+SHMQ_API int shmq_list(int (*fn)(const char *name, void *arg), void *arg);
+
+/* ---- attaching ---------------------------------------------------------- */
+
+enum shmq_open_flags {
+	SHMQ_OBSERVE = 1 << 0,   /* map read-only: stat and pressure, nothing else;
+	                            takes no participant slot */
+	SHMQ_ANY_OWNER = 1 << 1, /* accept a queue that belongs to another user */
+};
+
+/*
+ * shmq_open - attach to the queue @name and store the handle in *@out.
+ * Everything in the file that is relied on is checked first. Without
+ * SHMQ_ANY_OWNER the file must belong to the caller or to root (SHMQ_OBSERVE
+ * accepts every owner); a file that others may write is always refused.
+ * Any thread. If the caller dies inside, nothing stays behind but perhaps a
+ * participant slot, which the next one to need it takes.
+ * Returns 0; -ENOENT; -EACCES; -EINVAL, -ENAMETOOLONG bad name; -EOPNOTSUPP
+ * unknown flag; -EBADMSG not a queue, truncated, half written or damaged;
+ * -EPROTONOSUPPORT other layout version; -EPERM unsafe owner or mode (see
+ * shmq_detail()); -EUSERS all participant slots are taken by live processes;
+ * -ENOMEM, -EMFILE, -ENFILE.
+ */
+SHMQ_API int shmq_open(struct shmq **out, const char *name, unsigned flags);
+
+/*
+ * shmq_dup - one more handle of the same queue, for another thread of this
+ * process; it shares the mapping of @q. Works after shmq_unlink() too.
+ * Returns as shmq_open().
+ */
+SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out);
+
+/*
+ * shmq_close - detach and free the handle; NULL is allowed. Items stay.
+ * If the caller dies inside, it is as if it had died before or after.
+ */
+SHMQ_API void shmq_close(struct shmq *q);
+
+/* ---- items -------------------------------------------------------------- */
+
+/* What a pop tells beside the bytes. */
+struct shmq_info {
+	uint32_t len;       /* bytes of the item */
+	uint16_t lane;
+	uint16_t attempts;  /* 1; more if an earlier consumer died with the item */
+	uint64_t wait_ns;   /* push to pop; 0 without SHMQ_STAMP */
+};
+
+/*
+ * shmq_push - put a copy of the @len bytes at @buf at the end of @lane.
+ * Waits up to @timeout_ns for room: SHMQ_NOWAIT never, SHMQ_FOREVER without a
+ * deadline (CLOCK_MONOTONIC). @buf stays the caller's; may be NULL if @len is 0.
+ * Lock-free while there is room. If the caller dies inside, the item arrives
+ * whole or not at all.
+ * Returns 0; -EAGAIN full, shmq_refused() has depth and limit; -ETIMEDOUT;
+ * -EINTR; -EMSGSIZE @len above the item size; -ECHRNG; -ERANGE; -EFAULT;
+ * -ECHILD; -EROFS; -EBADMSG.
+ */
+SHMQ_API int shmq_push(struct shmq *q, int lane, const void *buf, size_t len,
+		       int64_t timeout_ns);
+
+/*
+ * shmq_push_n - push @n items, in order; the cost of a ticket is shared.
+ * Waits as shmq_push() for room for the first item; what does not fit then is
+ * refused. All lengths are checked before anything is pushed.
+ * Returns the number pushed, a prefix of @items, at least 1; or as shmq_push()
+ * with nothing pushed. @n 0 returns 0.
+ */
+SHMQ_API int shmq_push_n(struct shmq *q, int lane, const struct iovec *items,
+			 int n, int64_t timeout_ns);
+
+/*
+ * shmq_pop - take the oldest item of @lane, or with SHMQ_ANY_LANE of the highest
+ * lane that has one, and copy it to @buf. Waits up to @timeout_ns for one.
+ * @info may be NULL. If the caller dies before the copy is complete the item is
+ * delivered to another consumer, flagged; after that it is consumed.
+ * Returns the length of the item (0 or more); -EAGAIN empty; -ETIMEDOUT; -EINTR;
+ * -EMSGSIZE the next item is longer than @size: it stays where it is, and
+ * @info->len says how long; -ECHRNG; -ERANGE; -EFAULT; -ECHILD; -EROFS; -EBADMSG.
+ */
+SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
+			  struct shmq_info *info, int64_t timeout_ns);
+
+/*
+ * shmq_pop_n - take up to @n items, each as shmq_pop() would take it next, and
+ * copy item i to @items[i].iov_base. iov_len is the room there and becomes the
+ * length of the item. @infos may be NULL, else has room for @n.
+ * Waits as shmq_pop() for the first item and takes what there is then.
+ * Returns the number taken, at least 1; or as shmq_pop() with nothing taken.
+ * @n 0 returns 0. An item too long for its room ends the batch before it.
+ */
+SHMQ_API int shmq_pop_n(struct shmq *q, int lane, struct iovec *items,
+			struct shmq_info *infos, int n, int64_t timeout_ns);
+
+/* ---- looking ------------------------------------------------------------ */
+
+enum shmq_level { /* how full: an admission signal for producers */
+	SHMQ_LEVEL_NORMAL,     /* below 50 % */
+	SHMQ_LEVEL_WARNING,    /* from 50 % */
+	SHMQ_LEVEL_CRITICAL,   /* from 80 % */
+	SHMQ_LEVEL_OVERLOADED, /* from 95 % */
+};
+
+struct shmq_pressure {
+	uint64_t depth;     /* items and unfinished pushes that count */
+	uint64_t capacity;  /* the limit */
+	uint32_t level;     /* enum shmq_level */
+	uint32_t batch;     /* suggested items for the next push_n: 64, 16, 4 or 1 */
+};
+
+/*
+ * shmq_pressure - how full @lane is now, from the indices alone: two loads, no
+ * scan, an upper bound that may count finished items for a moment.
+ * Returns 0; -ECHRNG; -EFAULT; -ECHILD.
+ */
+SHMQ_API int shmq_pressure(struct shmq *q, int lane, struct shmq_pressure *p);
+
+/*
+ * shmq_refused - depth and limit as the last push of this handle that returned
+ * -EAGAIN or -ETIMEDOUT found them. Returns 0; -ENODATA none was refused yet.
+ */
+SHMQ_API int shmq_refused(const struct shmq *q, struct shmq_pressure *p);
+
+struct shmq_lane_stat {
+	char name[SHMQ_LANE_NAME_MAX + 1];
+	uint64_t capacity;
+	uint64_t depth;      /* items waiting */
+	uint64_t held;       /* taken by a consumer and not finished */
+	uint64_t unfinished; /* pushes between ticket and publication */
+	uint64_t pushed;     /* accepted since create */
+	uint64_t popped;     /* finished by their consumers since create */
+	uint64_t rejected;   /* items refused because the lane was full */
+	uint64_t redelivered; /* waiting again after their consumer died */
+	uint64_t oldest_ns;  /* age of the oldest waiting item; 0 without stamps */
+};
+
+struct shmq_stat {
+	size_t sz;                 /* sizeof(struct shmq_stat) of the caller */
+	char name[SHMQ_NAME_MAX + 1];
+	uint32_t format_major, format_minor; /* layout version of the region */
+	uint64_t region_bytes;
+	uint64_t item_size;
+	uint32_t max_participants;
+	uint32_t nr_participants;  /* attached and alive, now */
+	uint32_t nr_dead;          /* attached, dead, not yet recovered */
+	uint32_t flags;            /* enum shmq_config_flags */
+	uint32_t mode, uid, gid;   /* of the file, now */
+	uint32_t creator_pid;
+	char creator[16];          /* command that made the queue */
+	uint64_t created_ns;       /* CLOCK_REALTIME */
+	uint32_t segments, segments_free;
+	uint32_t slots_per_segment;
+	uint32_t nr_lanes;
+	struct shmq_lane_stat lanes[SHMQ_MAX_LANES];
+};
+
+/*
+ * shmq_stat - what is in the queue, read from the slot words themselves. Set
+ * st->sz first. Reads every descriptor: milliseconds for a million slots. Under
+ * traffic the parts are of slightly different instants; each number is one that
+ * was true during the call.
+ * Returns 0; -EINVAL sz too small; -EFAULT; -ECHILD; -EBADMSG.
+ */
+SHMQ_API int shmq_stat(struct shmq *q, struct shmq_stat *st);
+
+enum shmq_role { SHMQ_ROLE_PRODUCER = 1, SHMQ_ROLE_CONSUMER = 2 };
+
+struct shmq_participant {
+	uint32_t index;
+	uint32_t pid;         /* as seen in its own pid namespace */
+	char command[16];
+	uint32_t alive;       /* 1 while the kernel holds its token */
+	uint32_t role;        /* enum shmq_role, or-ed; 0 has done nothing yet */
+	uint64_t since_ns;    /* CLOCK_REALTIME of the attach */
+	uint64_t held;        /* items it holds */
+	uint64_t pushed, popped, rejected; /* by this participant */
+};
+
+/*
+ * shmq_participants - who is attached: fill up to @n entries of @out.
+ * Returns how many are attached (maybe more than @n); -EFAULT; -ECHILD.
+ */
+SHMQ_API int shmq_participants(struct shmq *q, struct shmq_participant *out,
+			       int n);
+
+/* ---- words -------------------------------------------------------------- */
+
+/*
+ * shmq_strerror - what a returned error means, in one line, into @buf.
+ * @err may be negative or positive. Returns 0; -EINVAL if @size is 0.
+ */
+SHMQ_API int shmq_strerror(int err, char *buf, size_t size);
+
+/*
+ * shmq_detail - why the last create, open, unlink or region_size of this thread
+ * failed, with the numbers and names ("lane high: capacity 0; give 1 to ...").
+ * Empty if there is nothing to add. Valid until the next such call.
+ */
+SHMQ_API const char *shmq_detail(void);
+
+/* shmq_version - version of the library, "0.1.0". */
+SHMQ_API const char *shmq_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
