@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * participant.c - joining, leaving, and the one question: is the owner dead?
+ *
+ * Liveness is a fact of the kernel. Each handle opens the region anew, takes a
+ * write lock (F_OFD_SETLK) on a byte of its own far behind the end of the file,
+ * maps one page through that description, with MADV_DONTFORK, and closes the
+ * descriptor. The lock then lives exactly as long as the mapping: a killed
+ * process loses it before its zombie is reaped, a stopped one keeps it, a child
+ * does not prolong it, closing descriptors does not drop it, and neither pid
+ * reuse nor pid namespaces matter. One byte per index and incarnation, so that a
+ * newcomer that holds the next byte can not make its predecessor look alive.
+ *
+ * Dead between lock and LIVE: the lock is gone, the record is free as before.
+ * Dead after LIVE: recovery finds what is held and frees the record.
+ */
+#include "participant.h"
+#include "lane.h"
+#include "point.h"
+#include "recover.h"
+#include "sys.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define TOKEN_BASE (UINT64_C(1) << 40)
+#define INDEX_MAX 4096 /* more than there can be participants */
+
+static uint64_t token_byte(uint32_t i, uint64_t inc)
+{
+	return TOKEN_BASE + i + INDEX_MAX * inc;
+}
+
+bool participant_dead(struct shmq *q, uint32_t i, uint64_t inc)
+{
+	return sys_byte_locked(q->map->fd, token_byte(i, inc)) == 0;
+}
+
+/* Only the holder of the byte of the coming incarnation writes here. */
+static void identity_write(struct participant *p)
+{
+	char command[16];
+	uint64_t w[2];
+
+	sys_command(command);
+	memcpy(w, command, sizeof w);
+	/* relaxed: JOIN publishes them. */
+	atomic_store_explicit(&p->pid, (uint32_t)getpid(), memory_order_relaxed);
+	atomic_store_explicit(&p->role, 0, memory_order_relaxed);
+	atomic_store_explicit(&p->since_ns, sys_realtime_ns(), memory_order_relaxed);
+	atomic_store_explicit(&p->start_time, sys_start_time(), memory_order_relaxed);
+	atomic_store_explicit(&p->pid_ns, sys_pid_namespace(), memory_order_relaxed);
+	atomic_store_explicit(&p->nonce, sys_random(), memory_order_relaxed);
+	atomic_store_explicit(&p->command[0], w[0], memory_order_relaxed);
+	atomic_store_explicit(&p->command[1], w[1], memory_order_relaxed);
+	atomic_store_explicit(&p->record, record_word(RECORD_NONE, 0, 0, 0),
+			      memory_order_relaxed);
+}
+
+/* Take record @i if it is free; @fd is a description of our own. 0, -EAGAIN, errors. */
+static int claim(struct shmq *q, uint32_t i, int fd)
+{
+	struct participant *p = participant_of(q, i);
+	uint64_t w = participant_state_of(q, i), inc;
+	int r;
+
+	if (participant_state(w) != PARTICIPANT_FREE)
+		return -EAGAIN;
+	inc = participant_inc(w) + 1;
+	r = sys_lock_byte(fd, token_byte(i, inc));
+	if (r < 0)
+		return r;
+	POINT("join:locked"); /* Dead here: the lock goes, the record stays free. */
+	/* Was it free all the time? Then nobody else can hold this byte's record. */
+	if (participant_state_of(q, i) != w)
+		return -EAGAIN;
+	identity_write(p);
+	/* JOIN -> everyone: identity and the cleared record. */
+	if (!atomic_compare_exchange_strong_explicit(
+		    &p->state, &w, participant_word(inc, PARTICIPANT_LIVE),
+		    memory_order_acq_rel, memory_order_relaxed))
+		return -EAGAIN;
+	POINT("join:live"); /* Dead here: nothing held; recovery frees the record. */
+	q->me = i;
+	q->inc = inc;
+	q->self = p;
+	return 0;
+}
+
+static int claim_any(struct shmq *q, int fd)
+{
+	uint32_t i;
+	int r;
+
+	for (i = 0; i < q->geo.max_participants; i++) {
+		r = claim(q, i, fd);
+		if (r != -EAGAIN)
+			return r;
+	}
+	return -EUSERS;
+}
+
+int participant_join(struct shmq *q)
+{
+	int fd = sys_reopen(q->map->fd, O_RDWR), r;
+	void *token;
+
+	if (fd < 0)
+		return fd;
+	r = sys_map(fd, 4096, false, &token);
+	if (r < 0) {
+		sys_close(fd);
+		return r;
+	}
+	r = claim_any(q, fd);
+	if (r == -EUSERS && recover_all(q, NULL))
+		r = claim_any(q, fd);
+	sys_close(fd); /* the mapping keeps description and lock */
+	if (r < 0) {
+		sys_unmap(token, 4096);
+		return r;
+	}
+	q->token = token;
+	return 0;
+}
+
+void participant_leave(struct shmq *q)
+{
+	uint64_t w = participant_word(q->inc, PARTICIPANT_LIVE);
+
+	if (lane_settle(q)) {
+		POINT("leave:settled"); /* Dead here: nothing held, recovery frees it. */
+		/* JOIN: whoever takes the record next sees it as we left it. */
+		atomic_compare_exchange_strong_explicit(
+			&q->self->state, &w, participant_word(q->inc, PARTICIPANT_FREE),
+			memory_order_acq_rel, memory_order_relaxed);
+	}
+	sys_unmap(q->token, 4096); /* drops the lock */
+}

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * queue.c - the functions of shmq.h that make, use and free a handle: check the
+ * arguments, call the rest. No algorithm here.
+ *
+ * The handle lies in memory of its own that a child reads as zero after fork(),
+ * and the mappings are not inherited at all: a handle whose map is NULL is one
+ * from before a fork, and is refused.
+ */
+#include "lane.h"
+#include "participant.h"
+#include "region.h"
+#include "sys.h"
+#include "wait.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- open, dup, close ----------------------------------------------------------- */
+
+static void mapping_drop(struct mapping *m)
+{
+	/* acq_rel: the last user sees that the others are done. Private memory. */
+	if (atomic_fetch_sub_explicit(&m->users, 1, memory_order_acq_rel) != 1)
+		return;
+	if (m->base)
+		sys_unmap(m->base, m->bytes);
+	sys_close(m->fd);
+	free(m);
+}
+
+static int mapping_open(struct mapping **out, const char *name, unsigned flags)
+{
+	struct mapping *m = calloc(1, sizeof *m);
+	void *base;
+	int r;
+
+	if (!m)
+		return -ENOMEM;
+	atomic_init(&m->users, 1);
+	r = region_open(name, flags, &m->header, &m->geo);
+	if (r < 0) {
+		free(m);
+		return r;
+	}
+	m->fd = r;
+	m->bytes = m->geo.bytes;
+	snprintf(m->name, sizeof m->name, "%s", name + (name[0] == '/'));
+	r = sys_map(m->fd, m->bytes, !(flags & SHMQ_OBSERVE), &base);
+	if (r < 0) {
+		mapping_drop(m);
+		return r;
+	}
+	m->base = base;
+	*out = m;
+	return 0;
+}
+
+static void views_init(struct shmq *q)
+{
+	uint32_t i;
+
+	for (i = 0; i < q->geo.nr_lanes; i++) {
+		struct view *v = &q->view[i];
+		/* PASS, TICKET: head as start; t0 and limit so old that the first use
+		 * looks for itself. */
+		uint64_t h = atomic_load_explicit(&lane_of(q, i)->head, memory_order_acquire);
+
+		v->start = v->t0 = v->limit = h;
+		v->push_at.number = v->pop_at.number = v->retire_later.number =
+			NUMBER_UNKNOWN;
+	}
+}
+
+/* Takes over the reference to @m. */
+static int handle_make(struct shmq **out, struct mapping *m, bool observer)
+{
+	void *p;
+	struct shmq *q;
+	int r = sys_map_private(sizeof *q, &p);
+
+	if (r < 0) {
+		mapping_drop(m);
+		return r;
+	}
+	q = p;
+	q->map = m;
+	q->geo = m->geo;
+	q->base = m->base;
+	q->observer = observer;
+	q->cpus = (uint32_t)sys_usable_cpus();
+	q->spin = 64 * 16;
+	if (!observer) {
+		q->must_fence = sys_membarrier_register() < 0;
+		r = participant_join(q);
+		if (r < 0) {
+			mapping_drop(m);
+			sys_unmap(q, sizeof *q);
+			return r;
+		}
+		q->alloc_at = q->me % q->geo.map_words;
+		q->probe_at = q->me;
+	}
+	views_init(q);
+	*out = q;
+	return 0;
+}
+
+SHMQ_API int shmq_open(struct shmq **out, const char *name, unsigned flags)
+{
+	struct mapping *m;
+	int r;
+
+	detail_clear();
+	if (!out)
+		return -EFAULT;
+	*out = NULL;
+	if (flags & ~(unsigned)(SHMQ_OBSERVE | SHMQ_ANY_OWNER))
+		return detail(-EOPNOTSUPP, "unknown flags %#x", flags);
+	r = mapping_open(&m, name, flags);
+	if (r < 0)
+		return r;
+	r = handle_make(out, m, flags & SHMQ_OBSERVE);
+	if (r == -EUSERS)
+		detail(r, "all %u participant slots are taken by live processes "
+		       "(shmq-stat -v lists them); make the queue with more",
+		       m->geo.max_participants);
+	return r;
+}
+
+SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out)
+{
+	if (!q || !out)
+		return -EFAULT;
+	*out = NULL;
+	if (!q->map)
+		return -ECHILD;
+	/* relaxed: we hold a reference. */
+	atomic_fetch_add_explicit(&q->map->users, 1, memory_order_relaxed);
+	return handle_make(out, q->map, q->observer);
+}
+
+SHMQ_API void shmq_close(struct shmq *q)
+{
+	uint32_t i;
+
+	if (!q)
+		return;
+	if (q->map) {
+		if (!q->observer)
+			participant_leave(q);
+		for (i = 0; i < q->geo.nr_lanes; i++)
+			if (q->view[i].watched)
+				sys_unmap(q->view[i].watched,
+					  q->geo.nr_segments * sizeof(struct watched));
+		mapping_drop(q->map);
+	}
+	sys_unmap(q, sizeof *q);
+}
+
+/* ---- arguments -------------------------------------------------------------------- */
+
+static int use_check(const struct shmq *q, int lane, int64_t timeout_ns)
+{
+	if (unlikely(!q))
+		return -EFAULT;
+	if (unlikely(!q->map))
+		return -ECHILD;
+	if (unlikely(q->observer))
+		return -EROFS;
+	if (unlikely(lane < 0 || (uint32_t)lane >= q->geo.nr_lanes))
+		return -ECHRNG;
+	if (unlikely(timeout_ns < SHMQ_FOREVER))
+		return -ERANGE;
+	return 0;
+}
+
+static void role_add(struct shmq *q, uint32_t role)
+{
+	/* relaxed: only we write it. */
+	uint32_t r = atomic_load_explicit(&q->self->role, memory_order_relaxed);
+
+	if (unlikely(!(r & role)))
+		atomic_store_explicit(&q->self->role, r | role, memory_order_relaxed);
+}
+
+/* ---- push --------------------------------------------------------------------------- */
+
+struct push {
+	struct shmq *q;
+	const struct iovec *items;
+	int lane, n;
+};
+
+static ssize_t push_attempt(void *arg)
+{
+	struct push *p = arg;
+	int r = lane_push(p->q, (unsigned)p->lane, p->items, p->n);
+
+	if (unlikely(r == 0))
+		return -EAGAIN;
+	if (likely(r > 0))
+		wake(p->q, WAIT_ITEMS, (unsigned)p->lane, r);
+	return r;
+}
+
+static int push(struct shmq *q, int lane, const struct iovec *items, int n, int64_t timeout_ns)
+{
+	struct push p = { .q = q, .items = items, .lane = lane, .n = n };
+	ssize_t r = push_attempt(&p);
+
+	role_add(q, SHMQ_ROLE_PRODUCER);
+	if (unlikely(r == -EAGAIN && timeout_ns))
+		r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, push_attempt, &p);
+	if (unlikely(r == -EAGAIN || r == -ETIMEDOUT))
+		tally_add(&q->self->tally[lane].rejected, (uint64_t)n);
+	else if (unlikely(r > 0 && r < n && timeout_ns == 0))
+		tally_add(&q->self->tally[lane].rejected, (uint64_t)(n - r));
+	return (int)r;
+}
+
+SHMQ_API int shmq_push(struct shmq *q, int lane, const void *buf, size_t len,
+		       int64_t timeout_ns)
+{
+	struct iovec item = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
+	int r = use_check(q, lane, timeout_ns);
+
+	if (unlikely(r < 0))
+		return r;
+	if (unlikely(len > q->geo.item_size))
+		return -EMSGSIZE;
+	if (unlikely(!buf && len))
+		return -EFAULT;
+	r = push(q, lane, &item, 1, timeout_ns);
+	return r > 0 ? 0 : r;
+}
+
+SHMQ_API int shmq_push_n(struct shmq *q, int lane, const struct iovec *items, int n,
+			 int64_t timeout_ns)
+{
+	int r = use_check(q, lane, timeout_ns), i;
+
+	if (r < 0)
+		return r;
+	if (n < 0)
+		return -EINVAL;
+	if (n == 0)
+		return 0;
+	if (!items)
+		return -EFAULT;
+	for (i = 0; i < n; i++) {
+		if (items[i].iov_len > q->geo.item_size)
+			return -EMSGSIZE;
+		if (!items[i].iov_base && items[i].iov_len)
+			return -EFAULT;
+	}
+	return push(q, lane, items, n, timeout_ns);
+}
+
+SHMQ_API int shmq_refused(const struct shmq *q, struct shmq_pressure *p)
+{
+	if (!q || !p)
+		return -EFAULT;
+	if (!q->map)
+		return -ECHILD;
+	if (!q->was_refused)
+		return -ENODATA;
+	*p = q->refused;
+	return 0;
+}
+
+/* ---- pop ---------------------------------------------------------------------------- */
+
+struct pop {
+	struct shmq *q;
+	struct iovec *items;
+	struct shmq_info *infos;
+	int lane, n;
+	struct shmq_info info; /* of an item that did not fit */
+};
+
+static void info_fill(struct shmq *q, const struct taken *t, struct shmq_info *info)
+{
+	uint64_t now, pushed;
+
+	*info = (struct shmq_info){ .len = t->len, .lane = (uint16_t)t->lane,
+				    .attempts = (uint16_t)(t->attempts + 1) };
+	if (!(q->geo.flags & SHMQ_STAMP))
+		return;
+	now = sys_monotonic_ns();
+	pushed = atomic_load_explicit(stamp_of(q, t->slot), memory_order_relaxed);
+	info->wait_ns = now > pushed ? now - pushed : 0;
+}
+
+/* Take from the highest lane that has something. As lane_take(). */
+static int take_any(struct shmq *q, size_t room, struct taken *t)
+{
+	uint32_t lane;
+	int r = 0;
+
+	for (lane = 0; lane < q->geo.nr_lanes && r == 0; lane++)
+		r = lane_take(q, lane, room, t);
+	return r;
+}
+
+static ssize_t pop_attempt(void *arg)
+{
+	struct pop *p = arg;
+	struct shmq *q = p->q;
+	int i, r = 0;
+
+	for (i = 0; i < p->n; i++) {
+		struct iovec *item = &p->items[i];
+		struct taken t;
+
+		r = p->lane >= 0 ? lane_take(q, (unsigned)p->lane, item->iov_len, &t) :
+				   take_any(q, item->iov_len, &t);
+		if (r != 1) {
+			p->info = (struct shmq_info){ .len = t.len, .lane = (uint16_t)t.lane };
+			break;
+		}
+		if (t.len)
+			memcpy(item->iov_base, payload_of(q, t.slot), t.len);
+		item->iov_len = t.len;
+		if (p->infos)
+			info_fill(q, &t, &p->infos[i]);
+		lane_finish(q, &t);
+		tally_add(&q->self->tally[t.lane].popped, 1);
+		wake(q, WAIT_ROOM, t.lane, 1);
+	}
+	if (i > 0)
+		return i;
+	return r == 0 ? -EAGAIN : r;
+}
+
+static ssize_t pop(struct pop *p, int64_t timeout_ns)
+{
+	struct shmq *q = p->q;
+	uint32_t lanes = p->lane >= 0 ? 1u << p->lane : (1u << q->geo.nr_lanes) - 1;
+	ssize_t r = pop_attempt(p);
+
+	role_add(q, SHMQ_ROLE_CONSUMER);
+	if (r == -EAGAIN && timeout_ns)
+		r = wait_until(q, WAIT_ITEMS, lanes, timeout_ns, pop_attempt, p);
+	return r;
+}
+
+SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
+			  struct shmq_info *info, int64_t timeout_ns)
+{
+	struct iovec item = { .iov_base = buf, .iov_len = size };
+	struct pop p = { .q = q, .items = &item, .infos = info, .lane = lane, .n = 1 };
+	ssize_t r = use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns);
+
+	if (unlikely(r < 0))
+		return r;
+	if (unlikely(!buf && size))
+		return -EFAULT;
+	r = pop(&p, timeout_ns);
+	if (unlikely(r == -EMSGSIZE && info))
+		*info = p.info;
+	return likely(r == 1) ? (ssize_t)item.iov_len : r;
+}
+
+SHMQ_API int shmq_pop_n(struct shmq *q, int lane, struct iovec *items,
+			struct shmq_info *infos, int n, int64_t timeout_ns)
+{
+	struct pop p = { .q = q, .items = items, .infos = infos, .lane = lane, .n = n };
+	int r = use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns), i;
+
+	if (r < 0)
+		return r;
+	if (n < 0)
+		return -EINVAL;
+	if (n == 0)
+		return 0;
+	if (!items)
+		return -EFAULT;
+	for (i = 0; i < n; i++)
+		if (!items[i].iov_base && items[i].iov_len)
+			return -EFAULT;
+	r = (int)pop(&p, timeout_ns);
+	if (r == -EMSGSIZE && infos)
+		infos[0] = p.info;
+	return r;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * queue.h - what one handle knows privately, and the way from it to shared words.
+ *
+ * The geometry is copied from the header once, after validation, and is the only
+ * source of bounds: an index that comes out of shared memory is checked against
+ * it before use. A region that contradicts itself yields -EBADMSG, never a wild
+ * access.
+ */
+#ifndef SHMQ_QUEUE_H
+#define SHMQ_QUEUE_H
+
+#include <errno.h>
+#include <string.h>
+
+#include "layout.h"
+
+#define HIDDEN __attribute__((visibility("hidden")))
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+struct geometry {
+	uint64_t bytes;
+	uint64_t item_size, slot_bytes;
+	uint32_t nr_lanes, max_participants, nr_segments, flags;
+	uint32_t slots, slots_shift; /* per segment */
+	uint32_t map_words;          /* 64-bit words of a map over the segments */
+	uint64_t capacity[SHMQ_MAX_LANES], dir_size[SHMQ_MAX_LANES];
+	/* offsets in the region */
+	uint64_t participants, lanes, wakeup, dirs[SHMQ_MAX_LANES], marks[SHMQ_MAX_LANES];
+	uint64_t hints, segments, descriptors, stamps, payload;
+};
+
+/* One data mapping, shared by the handles that shmq_dup() makes from another. */
+struct mapping {
+	_Atomic uint32_t users;
+	char *base;
+	uint64_t bytes;
+	int fd; /* holds no lock; for probing, re-opening and fstat */
+	struct header header;
+	struct geometry geo;
+	char name[SHMQ_NAME_MAX + 1];
+};
+
+/* A segment as bound to a number of a lane: this binding never changes. */
+struct place {
+	uint64_t number; /* in full, not cut to NUMBER_BITS */
+	uint64_t inc;
+	uint32_t segment;
+	bool recycled; /* the segment lives another life: every ticket is closed */
+};
+
+/* No segment has this number: a place that is not known. */
+#define NUMBER_UNKNOWN UINT64_MAX
+
+struct watched {
+	uint64_t first; /* ticket of its slot 0 */
+	uint64_t inc;
+	uint64_t mask; /* slots that were not closed for good when last looked at */
+	uint32_t segment;
+};
+
+/* What a handle remembers of a lane. All of it may be old; see protocol.md. */
+struct view {
+	/* producer */
+	uint64_t limit; /* tickets below it are within the capacity */
+	struct place push_at;
+	/* consumer */
+	uint64_t t0;    /* a value tail had */
+	uint64_t start; /* below it I have seen everything closed or marked */
+	struct place pop_at;
+	struct place retire_later; /* a segment that was not drained when we left it */
+	uint64_t gen; /* of the watch list */
+	bool watch_valid;
+	uint32_t nr_watched;
+	struct watched *watched; /* room for every segment; mapped on first use */
+};
+
+struct shmq {
+	struct mapping *map; /* NULL in a child after fork(): the page reads as zero */
+	struct geometry geo;
+	char *base;
+	void *token; /* one page mapped through the description that holds the lock */
+	uint64_t inc; /* of my participant record */
+	uint32_t me;
+	bool observer;
+	bool must_fence;   /* membarrier() of others does not reach this process */
+	bool unsettled;    /* my record is EXACT: a ticket without a segment (F6) */
+	uint32_t alloc_at; /* where the last search for a segment ended */
+	uint32_t probe_at; /* next participant to look at in a wait */
+	uint32_t spin;     /* rounds to spin before sleeping, adaptive */
+	uint32_t cpus;
+	struct participant *self;
+	struct shmq_pressure refused;
+	bool was_refused;
+	struct view view[SHMQ_MAX_LANES];
+};
+
+/* ---- from the handle to shared words --------------------------------------- */
+
+static inline struct lane *lane_of(const struct shmq *q, unsigned lane)
+{
+	return (struct lane *)(q->base + q->geo.lanes) + lane;
+}
+static inline struct wakeup *wakeup_of(const struct shmq *q)
+{
+	return (struct wakeup *)(q->base + q->geo.wakeup);
+}
+static inline struct participant *participant_of(const struct shmq *q, unsigned i)
+{
+	return (struct participant *)(q->base + q->geo.participants) + i;
+}
+static inline word_t *dir_of(const struct shmq *q, unsigned lane, uint64_t number)
+{
+	return (word_t *)(q->base + q->geo.dirs[lane]) +
+	       (number & (q->geo.dir_size[lane] - 1));
+}
+static inline word_t *marks_of(const struct shmq *q, unsigned lane)
+{
+	return (word_t *)(q->base + q->geo.marks[lane]);
+}
+static inline word_t *hints_of(const struct shmq *q)
+{
+	return (word_t *)(q->base + q->geo.hints);
+}
+static inline struct segment *segment_of(const struct shmq *q, uint32_t s)
+{
+	return (struct segment *)(q->base + q->geo.segments) + s;
+}
+static inline uint64_t slot_index(const struct shmq *q, uint32_t s, uint64_t ticket)
+{
+	return ((uint64_t)s << q->geo.slots_shift) + (ticket & (q->geo.slots - 1));
+}
+static inline struct descriptor *descriptor_of(const struct shmq *q, uint64_t slot)
+{
+	return (struct descriptor *)(q->base + q->geo.descriptors) + slot;
+}
+static inline char *payload_of(const struct shmq *q, uint64_t slot)
+{
+	return q->base + q->geo.payload + slot * q->geo.slot_bytes;
+}
+static inline word_t *stamp_of(const struct shmq *q, uint64_t slot)
+{
+	return (word_t *)(q->base + q->geo.stamps) + slot;
+}
+
+/* relaxed: only the owner of the record writes its counters. */
+static inline void tally_add(word_t *w, uint64_t n)
+{
+	atomic_store_explicit(w, atomic_load_explicit(w, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * recover.c - gives back what the dead held. The only file that changes the state
+ * of another participant.
+ *
+ * Any number of processes may recover the same participant at the same time, and
+ * each may stop or die anywhere: every step is a compare-and-swap from a value
+ * that was read before the dead incarnation was confirmed once more, so it was
+ * written by the dead, and by the rule that words move one way it can not come
+ * back. Order: items, then tickets, then segments, then the record. What can not
+ * be told yet (protocol.md, B) leaves the record as it is, for a later attempt.
+ */
+#include "recover.h"
+#include "lane.h"
+#include "participant.h"
+#include "point.h"
+#include "segment.h"
+#include "wait.h"
+
+struct corpse {
+	uint32_t i;
+	uint64_t inc;
+	bool deferred;
+	struct recovered *out;
+};
+
+static bool still_dead(struct shmq *q, void *arg)
+{
+	const struct corpse *c = arg;
+
+	return participant_state_of(q, c->i) == participant_word(c->inc, PARTICIPANT_LIVE);
+}
+
+/* A: what it had taken is FULL again, where it was. */
+static void return_items(struct shmq *q, struct corpse *c)
+{
+	uint32_t s, i;
+
+	for (s = 0; s < q->geo.nr_segments; s++) {
+		uint64_t hdr, number;
+		unsigned lane;
+		bool bound = segment_binding(q, s, &hdr, &lane, &number);
+
+		if (!bound || segment_state(hdr) == SEGMENT_FREE)
+			continue;
+		for (i = 0; i < q->geo.slots; i++) {
+			word_t *word = slot_at(q, s, i);
+			/* TAKE */
+			uint64_t w = atomic_load_explicit(word, memory_order_acquire);
+			unsigned attempts = slot_attempts(w);
+
+			if (slot_classify(w, segment_inc(hdr)) != CLOSED_TAKEN ||
+			    slot_owner(w) != c->i)
+				continue;
+			lane_mark(q, lane, s); /* head may pass it at any moment */
+			POINT("recover:marked");
+			if (!still_dead(q, c))
+				return;
+			attempts += attempts < SLOT_ATTEMPTS_MAX;
+			/* PUBLISH -> scan: the item as it was, one attempt later. */
+			if (atomic_compare_exchange_strong_explicit(
+				    word, &w,
+				    slot_word(segment_inc(hdr), attempts, 0, SLOT_FULL),
+				    memory_order_acq_rel, memory_order_relaxed))
+				c->out->items++;
+			POINT("recover:full");
+		}
+	}
+}
+
+/* Is ticket @t named by the EXACT record of anybody? */
+static bool covered(uint64_t t, unsigned lane, const uint64_t *records, uint32_t n,
+		    uint64_t tail)
+{
+	uint32_t i;
+
+	for (i = 0; i < n; i++)
+		if (record_kind(records[i]) == RECORD_EXACT && record_lane(records[i]) == lane &&
+		    t - record_ticket(records[i], tail) < record_n(records[i]))
+			return true;
+	return false;
+}
+
+static bool unpublished(struct shmq *q, unsigned lane, uint64_t t)
+{
+	struct place p;
+	int r = segment_find(q, lane, t >> q->geo.slots_shift, &p);
+
+	if (r != FIND_OK)
+		return r == FIND_NOT_INSTALLED;
+	/* PUBLISH, RETIRE */
+	return !p.recycled &&
+	       slot_classify(atomic_load_explicit(slot_at(q, p.segment, t),
+						  memory_order_acquire), p.inc) == OPEN_HOLE;
+}
+
+/*
+ * B, PENDING: the dead may have drawn a ticket in [low, tail) that no record
+ * names. One that is below the low of every living PENDING can only be theirs.
+ */
+static void close_unnamed(struct shmq *q, struct corpse *c, unsigned lane, uint64_t record)
+{
+	/* TICKET: tail before the records, so that the owner of every ticket below
+	 * it is seen PENDING or EXACT, or has published. */
+	uint64_t tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_acquire);
+	uint64_t low = record_ticket(record, tail), limit = tail, t;
+	uint64_t records[SHMQ_PARTICIPANTS_MAX];
+	uint32_t i, n = q->geo.max_participants;
+
+	if (tail - low > q->geo.capacity[lane] + (uint64_t)n * q->geo.slots * 2)
+		low = tail - (q->geo.capacity[lane] + (uint64_t)n * q->geo.slots * 2);
+	for (i = 0; i < n; i++) {
+		uint64_t state = participant_state_of(q, i), other;
+
+		/* RECORD */
+		records[i] = atomic_load_explicit(&participant_of(q, i)->record,
+						  memory_order_acquire);
+		if (record_kind(records[i]) != RECORD_PENDING || record_lane(records[i]) != lane ||
+		    participant_state(state) != PARTICIPANT_LIVE ||
+		    participant_dead(q, i, participant_inc(state)))
+			continue;
+		other = record_ticket(records[i], tail);
+		if ((int64_t)(other - limit) < 0)
+			limit = other;
+	}
+	for (t = low; (int64_t)(t - tail) < 0; t++) {
+		if (covered(t, lane, records, n, tail) || !unpublished(q, lane, t))
+			continue;
+		if ((int64_t)(t - limit) >= 0)
+			c->deferred = true;
+		else if (lane_pad(q, lane, t, 1, still_dead, c) < 0)
+			c->deferred = true;
+		else
+			c->out->tickets++;
+	}
+}
+
+/* B: tickets it had drawn and not published are closed. */
+static void close_tickets(struct shmq *q, struct corpse *c)
+{
+	/* RECORD */
+	uint64_t r = atomic_load_explicit(&participant_of(q, c->i)->record,
+					  memory_order_acquire);
+	unsigned lane = record_lane(r);
+	uint64_t tail;
+
+	if (record_kind(r) == RECORD_NONE || lane >= q->geo.nr_lanes || !still_dead(q, c))
+		return;
+	if (record_kind(r) == RECORD_PENDING) {
+		close_unnamed(q, c, lane, r);
+		return;
+	}
+	tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_acquire); /* TICKET */
+	if (lane_pad(q, lane, record_ticket(r, tail), record_n(r), still_dead, c) < 0)
+		c->deferred = true;
+	else
+		c->out->tickets += record_n(r);
+}
+
+/* C: segments it was about to install. */
+static void return_segments(struct shmq *q, struct corpse *c)
+{
+	uint32_t s;
+
+	for (s = 0; s < q->geo.nr_segments; s++) {
+		/* BIND */
+		uint64_t hdr = atomic_load_explicit(&segment_of(q, s)->hdr,
+						    memory_order_acquire);
+
+		if (segment_state(hdr) == SEGMENT_OWNED && segment_owner(hdr) == c->i &&
+		    still_dead(q, c))
+			segment_disown(q, s, hdr);
+	}
+}
+
+static bool recover(struct shmq *q, uint32_t i, uint64_t inc, struct recovered *out)
+{
+	struct corpse c = { .i = i, .inc = inc, .out = out };
+	uint64_t w = participant_word(inc, PARTICIPANT_LIVE);
+
+	return_items(q, &c);
+	close_tickets(q, &c);
+	return_segments(q, &c);
+	if (c.deferred) {
+		out->deferred++;
+		return false;
+	}
+	POINT("recover:settled"); /* Dead here: the next one finds nothing left to do. */
+	/* JOIN: the record is free when all it held is given back. */
+	if (!atomic_compare_exchange_strong_explicit(
+		    &participant_of(q, i)->state, &w, participant_word(inc, PARTICIPANT_FREE),
+		    memory_order_acq_rel, memory_order_relaxed))
+		return false;
+	out->participants++;
+	wake_all(q);
+	return true;
+}
+
+static bool recover_one(struct shmq *q, uint32_t i, struct recovered *out)
+{
+	uint64_t w = participant_state_of(q, i);
+
+	return participant_state(w) == PARTICIPANT_LIVE &&
+	       !(i == q->me && participant_inc(w) == q->inc) &&
+	       participant_dead(q, i, participant_inc(w)) &&
+	       recover(q, i, participant_inc(w), out);
+}
+
+bool recover_all(struct shmq *q, struct recovered *out)
+{
+	struct recovered none = { 0 };
+	uint32_t i;
+	bool any = false;
+
+	if (!out)
+		out = &none;
+	for (i = 0; i < q->geo.max_participants; i++)
+		any |= recover_one(q, i, out);
+	return any || out->items || out->tickets;
+}
+
+void recover_probe(struct shmq *q)
+{
+	struct recovered out = { 0 };
+
+	q->probe_at = (q->probe_at + 1) % q->geo.max_participants;
+	recover_one(q, q->probe_at, &out);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wait.c - an event count on one futex word per direction.
+ *
+ * No wake-up is lost: the sleeper announces, then looks; the waker publishes,
+ * then loads. One of the two sees the other.
+ *
+ *   sleeper                                 waker
+ *   word: epoch + 1, armed bits  (CAS)      slot word FULL          (plain store)
+ *   membarrier()                            load word
+ *   look at the lanes again                 armed for this lane?
+ *   futex_wait(word as I left it)             epoch + 1 (CAS), futex_wake(n)
+ *                                             woke fewer than n: nobody sleeps on
+ *                                             this lane; if the word is unchanged,
+ *                                             clear the armed bit of the lane
+ *
+ * Publication is a plain store, so the load of the word may overtake it: the
+ * sleeper pays for that with membarrier(), which runs a barrier on every CPU that
+ * runs a registered process. A process that can not register fences on its own
+ * wakes (must_fence); a sleeper that can not call it sets the fence bit, and
+ * wakers fence. Every arming changes the word, so that a waker can tell whether
+ * somebody armed after its futex_wake(); armed bits are per lane, because
+ * futex_wake() counts only the sleepers that share the lane.
+ *
+ * Dead or stopped between publication and wake, or woken and then dead: the
+ * others sleep on, at most a slice (SLICE_NS), and then look for themselves. An
+ * armed bit that a dead sleeper left costs the next waker one system call.
+ */
+#include "wait.h"
+#include "recover.h"
+#include "sys.h"
+
+#include <limits.h>
+
+#define SLICE_NS (50 * UINT64_C(1000000))
+#define SPIN_MAX 256u
+
+static futex_t *word_of(struct shmq *q, enum wait_side side)
+{
+	return &wakeup_of(q)->side[side].word;
+}
+
+void wake_slow(struct shmq *q, enum wait_side side, unsigned lane, int n, uint32_t w)
+{
+	futex_t *word = word_of(q, side);
+	uint32_t bit = 1u << lane, next;
+
+	if (w & WAIT_FENCE) { /* PARK: a sleeper could not use membarrier() */
+		atomic_thread_fence(memory_order_seq_cst);
+		w = atomic_load_explicit(word, memory_order_seq_cst);
+	}
+	do {
+		if (!(w & bit))
+			return;
+		next = w + WAIT_EPOCH;
+	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, memory_order_seq_cst,
+							memory_order_seq_cst));
+	if (sys_futex_wake(word, n, bit) >= n)
+		return;
+	/* PARK: unchanged means that nobody armed since; then nobody sleeps here. */
+	atomic_compare_exchange_strong_explicit(word, &next, (next + WAIT_EPOCH) & ~bit,
+						memory_order_seq_cst, memory_order_seq_cst);
+}
+
+void wake_all(struct shmq *q)
+{
+	int side;
+
+	for (side = WAIT_ITEMS; side <= WAIT_ROOM; side++) {
+		/* PARK: a sleeper that has armed and not slept looks again. */
+		atomic_fetch_add_explicit(word_of(q, side), WAIT_EPOCH, memory_order_seq_cst);
+		sys_futex_wake(word_of(q, side), INT_MAX, WAIT_ARMED);
+	}
+}
+
+/* Announce a sleeper on @lanes: the value to sleep on. */
+static uint32_t arm(struct shmq *q, enum wait_side side, uint32_t lanes)
+{
+	futex_t *word = word_of(q, side);
+	uint32_t w = atomic_load_explicit(word, memory_order_relaxed), next;
+	uint32_t bits = lanes;
+
+	if (side == WAIT_ITEMS && q->must_fence)
+		bits |= WAIT_FENCE;
+	do { /* PARK -> wake() */
+		next = (w + WAIT_EPOCH) | bits;
+	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, memory_order_seq_cst,
+							memory_order_relaxed));
+	if (side == WAIT_ITEMS && sys_membarrier() < 0)
+		atomic_thread_fence(memory_order_seq_cst);
+	return next;
+}
+
+/* Poll for a while. The budget doubles when that pays and halves when it does not. */
+static ssize_t spin(struct shmq *q, ssize_t (*attempt)(void *arg), void *arg)
+{
+	uint32_t rounds = q->cpus > 1 ? q->spin / 16 : 0, i;
+
+	for (i = 0; i < rounds; i++) {
+		ssize_t r;
+		int k;
+
+		for (k = 0; k < 8; k++)
+			cpu_relax();
+		r = attempt(arg);
+		if (r != -EAGAIN) {
+			q->spin = q->spin * 2 < SPIN_MAX * 16 ? q->spin * 2 : SPIN_MAX * 16;
+			return r;
+		}
+	}
+	/* Below 16 there is no round; it creeps up again, to try once in a while. */
+	q->spin = rounds ? q->spin / 2 : q->spin + 1;
+	return -EAGAIN;
+}
+
+ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t timeout_ns,
+		   ssize_t (*attempt)(void *arg), void *arg)
+{
+	uint64_t now, deadline = UINT64_MAX, until;
+	ssize_t r = attempt(arg);
+	int e;
+
+	if (likely(r != -EAGAIN) || timeout_ns == 0)
+		return r;
+	now = sys_monotonic_ns();
+	if (timeout_ns > 0 && (uint64_t)timeout_ns < UINT64_MAX - now)
+		deadline = now + (uint64_t)timeout_ns;
+	r = spin(q, attempt, arg);
+	while (r == -EAGAIN) {
+		uint32_t w = arm(q, side, lanes);
+
+		r = attempt(arg);
+		if (r != -EAGAIN)
+			break;
+		now = sys_monotonic_ns();
+		if (now >= deadline)
+			return -ETIMEDOUT;
+		until = deadline - now < SLICE_NS ? deadline : now + SLICE_NS;
+		e = sys_futex_wait(word_of(q, side), w, lanes, until);
+		r = attempt(arg);
+		if (r != -EAGAIN)
+			break;
+		if (e == -EINTR)
+			return -EINTR;
+		if (e == -ETIMEDOUT)
+			recover_probe(q);
+	}
+	return r;
+}
