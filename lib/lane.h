@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lane.h - push and take: the algorithm of docs/protocol.md. */
+/* lane.h - push and take: the algorithm of docs/protocol.md, in watch.c (tickets
+ * below head), admit.c (the capacity), push.c and take.c. */
 #ifndef SHMQ_LANE_H
 #define SHMQ_LANE_H
 
@@ -7,7 +8,9 @@
 
 /* An item that is ours: TAKEN, until lane_finish(). */
 struct taken {
-	uint64_t ticket, slot, inc;
+	uint64_t ticket, inc;
+	word_t *word;
+	const char *payload;
 	uint32_t segment, len;
 	unsigned attempts; /* earlier takers that died with it */
 	unsigned lane;
@@ -18,6 +21,9 @@ struct taken {
  * the lane is full, q->refused says how; -EBADMSG.
  */
 HIDDEN int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n);
+
+/* The same for one item, short where nothing is in the way. */
+HIDDEN int lane_push_one(struct shmq *q, unsigned lane, const struct iovec *item);
 
 /*
  * Take the next item of at most @room bytes: 1; 0 the lane is empty;
@@ -39,5 +45,67 @@ HIDDEN int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 
 /* A ticket below head may be open again: have every consumer look. */
 HIDDEN void lane_mark(struct shmq *q, unsigned lane, uint32_t segment);
+
+/* ---- shared by watch.c, admit.c, push.c and take.c --------------------------------- */
+
+#define RESTARTS_MAX (1 << 24) /* only a region that lies gets here */
+
+/* Tickets run free and may wrap: compare by difference. */
+static inline bool before(uint64_t a, uint64_t b)
+{
+	return (int64_t)(a - b) < 0;
+}
+
+static inline uint64_t max_ticket(uint64_t a, uint64_t b)
+{
+	return before(a, b) ? b : a;
+}
+
+static inline uint64_t min_ticket(uint64_t a, uint64_t b)
+{
+	return before(a, b) ? a : b;
+}
+
+/* CAS-max. PASS -> whoever reads head: all below is closed, or marked before. */
+static inline void head_raise(struct lane *l, uint64_t to)
+{
+	uint64_t h = atomic_load_explicit(&l->head, memory_order_relaxed);
+
+	while (before(h, to) &&
+	       !atomic_compare_exchange_weak_explicit(&l->head, &h, to, memory_order_acq_rel,
+						      memory_order_relaxed))
+		;
+}
+
+/* MARK -> watch_refresh(): counted after the marks, before head passes. */
+static inline void gen_count(struct lane *l)
+{
+	atomic_fetch_add_explicit(&l->gen, 1, memory_order_acq_rel);
+}
+
+/* Make the watch list of @lane as new as @gen, which was read after @head: 0 or an
+ * error. */
+HIDDEN int watch_refresh(struct shmq *q, unsigned lane, uint64_t gen, uint64_t head);
+
+/* The watched slots of @e, a bit each, whose tickets are below @limit. */
+static inline uint64_t watched_below(const struct watched *e, uint64_t limit)
+{
+	uint64_t n = limit - e->first;
+
+	if (!before(e->first, limit))
+		return 0;
+	return n >= 64 ? e->mask : e->mask & ((UINT64_C(1) << n) - 1);
+}
+
+/* How many watched tickets below @limit count against the capacity. */
+HIDDEN uint64_t watch_open(struct shmq *q, unsigned lane, uint64_t limit);
+
+/* Is a watched ticket below @limit FULL now? */
+HIDDEN bool watch_full(struct shmq *q, unsigned lane, uint64_t limit);
+
+/* How many of the @n tickets from @tail on are within the capacity: 1..@n; 0 none,
+ * q->refused says how full it is; an error. Sets the view's limit. */
+HIDDEN int admit(struct shmq *q, unsigned lane, uint64_t tail, int n);
+HIDDEN void refuse(struct shmq *q, unsigned lane, uint64_t depth);
 
 #endif

@@ -16,15 +16,15 @@
  * The edge ledger: every access in lib/ that is not relaxed cites one of these.
  *
  * edge      writer (release)               reader (acquire)            makes visible
- * PUBLISH   lane_push: slot word FULL      scan: slot word             payload, length, stamp
+ * PUBLISH   publish: slot word FULL        scan: slot word             payload, length, stamp
  * TAKE      take: slot word TAKEN (CAS)    recovery: slot word         who holds the item
  * RETIRE    finish, pad: word DONE or PAD  segment_retire: slot words  nobody uses the slot any more
  * REUSE     segment_retire: hdr FREE       segment_alloc: hdr (CAS)    the segment may be written again
  * BIND      segment_install: dir (CAS)     segment_find: dir           hdr, bind; marks of older lives cleared
- * TICKET    lane_push: tail (FAA or CAS)   take, admit: tail           the record says PENDING or EXACT
- * MARK      mark_segment: marks, then gen  watch_rebuild: gen, marks   a ticket below head may be open
+ * TICKET    push: tail (FAA or CAS)        take, admit: tail           the record says PENDING or EXACT
+ * MARK      mark_segment: marks, then gen  watch_refresh: gen, marks   a ticket below head may be open
  * PASS      head_raise: head (CAS)         take, admit: head           everything below is closed or marked
- * RECORD    lane_push: push record         recovery: push record       which tickets a push may own
+ * RECORD    push: push record              recovery: push record       which tickets a push may own
  * PADMAX    pad: pad_max, then PAD         admit: pad_max              PADs may lie below pad_max
  * JOIN      participant_join: state LIVE   everyone: state             identity, cleared record
  * PARK      wait.c: sleeper arms (CAS), membarrier, looks again; waker publishes, loads. See the trace there.

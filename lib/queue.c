@@ -66,6 +66,8 @@ static void views_init(struct shmq *q)
 		 * looks for itself. */
 		uint64_t h = atomic_load_explicit(&lane_of(q, i)->head, memory_order_acquire);
 
+		v->lane = lane_of(q, i);
+		v->gen = GEN_UNKNOWN;
 		v->start = v->t0 = v->limit = h;
 		v->push_at.number = v->pop_at.number = v->retire_later.number =
 			NUMBER_UNKNOWN;
@@ -102,6 +104,7 @@ static int handle_make(struct shmq **out, struct mapping *m, bool observer)
 		q->probe_at = q->me;
 	}
 	views_init(q);
+	q->usable_lanes = observer ? 0 : q->geo.nr_lanes;
 	*out = q;
 	return 0;
 }
@@ -204,18 +207,17 @@ static ssize_t push_attempt(void *arg)
 	return r;
 }
 
-static int push(struct shmq *q, int lane, const struct iovec *items, int n, int64_t timeout_ns)
+/* The lane was full at the first attempt. */
+static int push_wait(struct shmq *q, int lane, const struct iovec *items, int n,
+		     int64_t timeout_ns)
 {
 	struct push p = { .q = q, .items = items, .lane = lane, .n = n };
-	ssize_t r = push_attempt(&p);
+	ssize_t r = -EAGAIN;
 
-	role_add(q, SHMQ_ROLE_PRODUCER);
-	if (unlikely(r == -EAGAIN && timeout_ns))
+	if (timeout_ns)
 		r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, push_attempt, &p);
-	if (unlikely(r == -EAGAIN || r == -ETIMEDOUT))
+	if (r == -EAGAIN || r == -ETIMEDOUT)
 		tally_add(&q->self->tally[lane].rejected, (uint64_t)n);
-	else if (unlikely(r > 0 && r < n && timeout_ns == 0))
-		tally_add(&q->self->tally[lane].rejected, (uint64_t)(n - r));
 	return (int)r;
 }
 
@@ -223,15 +225,22 @@ SHMQ_API int shmq_push(struct shmq *q, int lane, const void *buf, size_t len,
 		       int64_t timeout_ns)
 {
 	struct iovec item = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
-	int r = use_check(q, lane, timeout_ns);
+	int r;
 
-	if (unlikely(r < 0))
-		return r;
+	if (unlikely(!q || (uint32_t)lane >= q->usable_lanes || timeout_ns < SHMQ_FOREVER))
+		return use_check(q, lane, timeout_ns);
 	if (unlikely(len > q->geo.item_size))
 		return -EMSGSIZE;
 	if (unlikely(!buf && len))
 		return -EFAULT;
-	r = push(q, lane, &item, 1, timeout_ns);
+	role_add(q, SHMQ_ROLE_PRODUCER);
+	r = lane_push_one(q, (unsigned)lane, &item);
+	if (likely(r == 1)) {
+		wake(q, WAIT_ITEMS, (unsigned)lane, 1);
+		return 0;
+	}
+	if (r == 0)
+		r = push_wait(q, lane, &item, 1, timeout_ns);
 	return r > 0 ? 0 : r;
 }
 
@@ -254,7 +263,13 @@ SHMQ_API int shmq_push_n(struct shmq *q, int lane, const struct iovec *items, in
 		if (!items[i].iov_base && items[i].iov_len)
 			return -EFAULT;
 	}
-	return push(q, lane, items, n, timeout_ns);
+	role_add(q, SHMQ_ROLE_PRODUCER);
+	r = (int)push_attempt(&(struct push){ .q = q, .items = items, .lane = lane, .n = n });
+	if (r == -EAGAIN)
+		r = push_wait(q, lane, items, n, timeout_ns);
+	if (r > 0 && r < n)
+		tally_add(&q->self->tally[lane].rejected, (uint64_t)(n - r));
+	return r;
 }
 
 SHMQ_API int shmq_refused(const struct shmq *q, struct shmq_pressure *p)
@@ -288,78 +303,99 @@ static void info_fill(struct shmq *q, const struct taken *t, struct shmq_info *i
 	if (!(q->geo.flags & SHMQ_STAMP))
 		return;
 	now = sys_monotonic_ns();
-	pushed = atomic_load_explicit(stamp_of(q, t->slot), memory_order_relaxed);
+	pushed = atomic_load_explicit(stamp_of(q, slot_index(q, t->segment, t->ticket)),
+				      memory_order_relaxed);
 	info->wait_ns = now > pushed ? now - pushed : 0;
 }
 
-/* Take from the highest lane that has something. As lane_take(). */
-static int take_any(struct shmq *q, size_t room, struct taken *t)
+/* Take from @lane, or from the highest lane that has something. As lane_take(). */
+static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
 {
-	uint32_t lane;
+	uint32_t i;
 	int r = 0;
 
-	for (lane = 0; lane < q->geo.nr_lanes && r == 0; lane++)
-		r = lane_take(q, lane, room, t);
+	if (lane >= 0)
+		return lane_take(q, (unsigned)lane, room, t);
+	for (i = 0; i < q->geo.nr_lanes && r == 0; i++)
+		r = lane_take(q, i, room, t);
 	return r;
+}
+
+/* One item into @item: 1; 0 empty; errors, with t->len and t->lane. */
+static inline int pop_one(struct shmq *q, int lane, struct iovec *item,
+			  struct shmq_info *info, struct taken *t)
+{
+	int r = take(q, lane, item->iov_len, t);
+
+	if (r != 1)
+		return r;
+	if (t->len)
+		memcpy(item->iov_base, t->payload, t->len);
+	item->iov_len = t->len;
+	if (info)
+		info_fill(q, t, info);
+	lane_finish(q, t);
+	tally_add(&q->self->tally[t->lane].popped, 1);
+	wake(q, WAIT_ROOM, t->lane, 1);
+	return 1;
 }
 
 static ssize_t pop_attempt(void *arg)
 {
 	struct pop *p = arg;
-	struct shmq *q = p->q;
 	int i, r = 0;
 
 	for (i = 0; i < p->n; i++) {
-		struct iovec *item = &p->items[i];
-		struct taken t;
+		struct taken t = { 0 };
 
-		r = p->lane >= 0 ? lane_take(q, (unsigned)p->lane, item->iov_len, &t) :
-				   take_any(q, item->iov_len, &t);
+		r = pop_one(p->q, p->lane, &p->items[i], p->infos ? &p->infos[i] : NULL, &t);
 		if (r != 1) {
 			p->info = (struct shmq_info){ .len = t.len, .lane = (uint16_t)t.lane };
 			break;
 		}
-		if (t.len)
-			memcpy(item->iov_base, payload_of(q, t.slot), t.len);
-		item->iov_len = t.len;
-		if (p->infos)
-			info_fill(q, &t, &p->infos[i]);
-		lane_finish(q, &t);
-		tally_add(&q->self->tally[t.lane].popped, 1);
-		wake(q, WAIT_ROOM, t.lane, 1);
 	}
 	if (i > 0)
 		return i;
 	return r == 0 ? -EAGAIN : r;
 }
 
-static ssize_t pop(struct pop *p, int64_t timeout_ns)
+/* Nothing was there at the first attempt: wait. */
+static ssize_t pop_wait(struct pop *p, int64_t timeout_ns)
 {
-	struct shmq *q = p->q;
-	uint32_t lanes = p->lane >= 0 ? 1u << p->lane : (1u << q->geo.nr_lanes) - 1;
-	ssize_t r = pop_attempt(p);
+	uint32_t lanes = p->lane >= 0 ? 1u << p->lane : (1u << p->q->geo.nr_lanes) - 1;
 
-	role_add(q, SHMQ_ROLE_CONSUMER);
-	if (r == -EAGAIN && timeout_ns)
-		r = wait_until(q, WAIT_ITEMS, lanes, timeout_ns, pop_attempt, p);
-	return r;
+	return timeout_ns ? wait_until(p->q, WAIT_ITEMS, lanes, timeout_ns, pop_attempt, p) :
+			    -EAGAIN;
 }
 
 SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
 			  struct shmq_info *info, int64_t timeout_ns)
 {
 	struct iovec item = { .iov_base = buf, .iov_len = size };
-	struct pop p = { .q = q, .items = &item, .infos = info, .lane = lane, .n = 1 };
-	ssize_t r = use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns);
+	struct taken t;
+	ssize_t r;
 
-	if (unlikely(r < 0))
-		return r;
+	if (unlikely(!q || (lane != SHMQ_ANY_LANE && (uint32_t)lane >= q->usable_lanes) ||
+		     !q->usable_lanes || timeout_ns < SHMQ_FOREVER))
+		return use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns);
 	if (unlikely(!buf && size))
 		return -EFAULT;
-	r = pop(&p, timeout_ns);
-	if (unlikely(r == -EMSGSIZE && info))
-		*info = p.info;
-	return likely(r == 1) ? (ssize_t)item.iov_len : r;
+	role_add(q, SHMQ_ROLE_CONSUMER);
+	r = pop_one(q, lane, &item, info, &t);
+	if (likely(r == 1))
+		return (ssize_t)item.iov_len;
+	if (r == 0) {
+		struct pop p = { .q = q, .items = &item, .infos = info, .lane = lane, .n = 1 };
+
+		r = pop_wait(&p, timeout_ns);
+		if (r == 1)
+			return (ssize_t)item.iov_len;
+		if (r == -EMSGSIZE && info)
+			*info = p.info;
+	} else if (r == -EMSGSIZE && info) {
+		*info = (struct shmq_info){ .len = t.len, .lane = (uint16_t)t.lane };
+	}
+	return r;
 }
 
 SHMQ_API int shmq_pop_n(struct shmq *q, int lane, struct iovec *items,
@@ -379,7 +415,10 @@ SHMQ_API int shmq_pop_n(struct shmq *q, int lane, struct iovec *items,
 	for (i = 0; i < n; i++)
 		if (!items[i].iov_base && items[i].iov_len)
 			return -EFAULT;
-	r = (int)pop(&p, timeout_ns);
+	role_add(q, SHMQ_ROLE_CONSUMER);
+	r = (int)pop_attempt(&p);
+	if (r == -EAGAIN)
+		r = (int)pop_wait(&p, timeout_ns);
 	if (r == -EMSGSIZE && infos)
 		infos[0] = p.info;
 	return r;

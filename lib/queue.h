@@ -24,6 +24,7 @@ struct geometry {
 	uint64_t item_size, slot_bytes;
 	uint32_t nr_lanes, max_participants, nr_segments, flags;
 	uint32_t slots, slots_shift; /* per segment */
+	uint32_t spread_mask, spread_left, spread_right; /* see descriptor_at() */
 	uint32_t map_words;          /* 64-bit words of a map over the segments */
 	uint64_t capacity[SHMQ_MAX_LANES], dir_size[SHMQ_MAX_LANES];
 	/* offsets in the region */
@@ -48,10 +49,13 @@ struct place {
 	uint64_t inc;
 	uint32_t segment;
 	bool recycled; /* the segment lives another life: every ticket is closed */
+	struct descriptor *descriptors; /* of its slots, in this process */
+	char *payload;
 };
 
 /* No segment has this number: a place that is not known. */
 #define NUMBER_UNKNOWN UINT64_MAX
+#define GEN_UNKNOWN UINT64_MAX
 
 struct watched {
 	uint64_t first; /* ticket of its slot 0 */
@@ -62,6 +66,7 @@ struct watched {
 
 /* What a handle remembers of a lane. All of it may be old; see protocol.md. */
 struct view {
+	struct lane *lane;
 	/* producer */
 	uint64_t limit; /* tickets below it are within the capacity */
 	struct place push_at;
@@ -70,14 +75,15 @@ struct view {
 	uint64_t start; /* below it I have seen everything closed or marked */
 	struct place pop_at;
 	struct place retire_later; /* a segment that was not drained when we left it */
-	uint64_t gen; /* of the watch list */
-	bool watch_valid;
+	uint64_t gen; /* of the watch list, or GEN_UNKNOWN */
 	uint32_t nr_watched;
+	uint32_t hot; /* the last look found something: the next item may be near */
 	struct watched *watched; /* room for every segment; mapped on first use */
 };
 
 struct shmq {
 	struct mapping *map; /* NULL in a child after fork(): the page reads as zero */
+	uint32_t usable_lanes; /* nr_lanes; 0 for an observer, and after fork() */
 	struct geometry geo;
 	char *base;
 	void *token; /* one page mapped through the description that holds the lock */
@@ -134,6 +140,17 @@ static inline uint64_t slot_index(const struct shmq *q, uint32_t s, uint64_t tic
 static inline struct descriptor *descriptor_of(const struct shmq *q, uint64_t slot)
 {
 	return (struct descriptor *)(q->base + q->geo.descriptors) + slot;
+}
+/*
+ * Where the descriptor of @ticket lies in its segment. Neighbours lie on different
+ * cache lines, so that a consumer close behind a producer does not take the line
+ * that the producer is about to write.
+ */
+static inline uint64_t descriptor_at(const struct shmq *q, uint64_t ticket)
+{
+	uint64_t i = ticket & (q->geo.slots - 1);
+
+	return (i & q->geo.spread_mask) << q->geo.spread_left | i >> q->geo.spread_right;
 }
 static inline char *payload_of(const struct shmq *q, uint64_t slot)
 {

@@ -34,7 +34,7 @@ bool segment_marked(struct shmq *q, unsigned lane, uint32_t s)
 
 void segment_mark(struct shmq *q, unsigned lane, uint32_t s)
 {
-	if (!segment_marked(q, lane, s)) /* MARK -> watch_rebuild() */
+	if (!segment_marked(q, lane, s)) /* MARK -> watch_refresh() */
 		atomic_fetch_or_explicit(map_word(marks_of(q, lane), s), map_bit(s),
 					 memory_order_acq_rel);
 }
@@ -91,18 +91,18 @@ int segment_find(struct shmq *q, unsigned lane, uint64_t number, struct place *p
 	uint64_t d = atomic_load_explicit(dir_of(q, lane, number), memory_order_acquire);
 	int64_t diff = number_diff(dir_number(d), number);
 	uint64_t hdr, bound;
+	bool recycled;
 	unsigned l;
 
 	if (diff)
 		return diff < 0 ? FIND_NOT_INSTALLED : FIND_SUPERSEDED;
 	if (unlikely(dir_segment(d) >= q->geo.nr_segments))
 		return -EBADMSG;
-	p->number = number;
-	p->segment = dir_segment(d);
-	p->recycled = !segment_binding(q, p->segment, &hdr, &l, &bound) || l != lane ||
-		      number_diff(bound, number);
-	p->inc = segment_inc(hdr);
-	if (!p->recycled)
+	recycled = !segment_binding(q, dir_segment(d), &hdr, &l, &bound) || l != lane ||
+		   number_diff(bound, number);
+	*p = place_of(q, number, dir_segment(d), segment_inc(hdr));
+	p->recycled = recycled;
+	if (!recycled)
 		segment_activate(q, p->segment, hdr);
 	return FIND_OK;
 }
@@ -126,7 +126,7 @@ static int segment_search(struct shmq *q, unsigned lane, uint64_t number, struct
 		if (!segment_binding(q, s, &hdr, &l, &bound) || l != lane ||
 		    number_diff(bound, number) || segment_state(hdr) != SEGMENT_ACTIVE)
 			continue;
-		*p = (struct place){ .number = number, .segment = s, .inc = segment_inc(hdr) };
+		*p = place_of(q, number, s, segment_inc(hdr));
 		return 0;
 	}
 	return -ENOENT;

@@ -38,9 +38,18 @@ HIDDEN bool segment_marked(struct shmq *q, unsigned lane, uint32_t s);
 HIDDEN bool segment_binding(struct shmq *q, uint32_t s, uint64_t *hdr, unsigned *lane,
 			    uint64_t *number);
 
+static inline struct place place_of(struct shmq *q, uint64_t number, uint32_t s, uint64_t inc)
+{
+	uint64_t slot = slot_index(q, s, 0);
+
+	return (struct place){ .number = number, .inc = inc, .segment = s,
+			       .descriptors = descriptor_of(q, slot),
+			       .payload = payload_of(q, slot) };
+}
+
 static inline word_t *slot_at(struct shmq *q, uint32_t s, uint64_t ticket)
 {
-	return &descriptor_of(q, slot_index(q, s, ticket))->word;
+	return &descriptor_of(q, slot_index(q, s, 0) + descriptor_at(q, ticket))->word;
 }
 
 #endif

@@ -15,12 +15,12 @@ struct oldest {
 	uint64_t ns[SHMQ_MAX_LANES];
 };
 
-static void count_slot(struct shmq *q, uint64_t slot, uint64_t inc, uint64_t ticket,
-		       unsigned lane, uint64_t tail, struct shmq_lane_stat *ls,
+static void count_slot(struct shmq *q, uint32_t s, uint64_t inc, uint64_t ticket, unsigned lane,
+		       uint64_t tail, struct shmq_lane_stat *ls,
 		       struct oldest *old)
 {
 	/* PUBLISH, TAKE */
-	uint64_t w = atomic_load_explicit(&descriptor_of(q, slot)->word, memory_order_acquire);
+	uint64_t w = atomic_load_explicit(slot_at(q, s, ticket), memory_order_acquire);
 	uint64_t ns;
 
 	switch (slot_classify(w, inc)) {
@@ -32,7 +32,7 @@ static void count_slot(struct shmq *q, uint64_t slot, uint64_t inc, uint64_t tic
 		ls->redelivered += slot_attempts(w) > 0;
 		if (!(q->geo.flags & SHMQ_STAMP))
 			break;
-		ns = atomic_load_explicit(stamp_of(q, slot), memory_order_relaxed);
+		ns = atomic_load_explicit(stamp_of(q, slot_index(q, s, ticket)), memory_order_relaxed);
 		if (ns < old->ns[lane])
 			old->ns[lane] = ns;
 		break;
@@ -63,8 +63,7 @@ static void count_segments(struct shmq *q, struct shmq_stat *st, struct oldest *
 		first = tails[lane] >> q->geo.slots_shift;
 		first = (first + (uint64_t)number_diff(number, first)) << q->geo.slots_shift;
 		for (i = 0; i < q->geo.slots; i++)
-			count_slot(q, slot_index(q, s, i), segment_inc(hdr), first + i, lane,
-				   tails[lane], &st->lanes[lane], old);
+			count_slot(q, s, segment_inc(hdr), first + i, lane, tails[lane], &st->lanes[lane], old);
 	}
 }
 

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * admit.c - the capacity, exactly: docs/protocol.md, "admit".
+ *
+ * A ticket is within the capacity if at some moment after it was drawn no more
+ * than the capacity of tickets up to it were not closed. Far from the limit that
+ * follows from an old head; close to it, head is first walked over what is
+ * finished, so that "full" is never stale. Dying anywhere here leaves at most
+ * false marks and a head that is further than before.
+ */
+#include "lane.h"
+#include "segment.h"
+
+/*
+ * Walk head over what need not count any more: closed tickets, and whatever
+ * lies in a marked segment. Stops at an item that waits in its place. *@g is
+ * where. 1 ok; 0 head has moved too far meanwhile, look again; -EBADMSG.
+ */
+static int head_walk(struct shmq *q, unsigned lane, uint64_t tail, uint64_t *g)
+{
+	struct lane *l = lane_of(q, lane);
+	uint64_t from = *g;
+	bool passed_open = false;
+
+	while (before(*g, tail)) {
+		struct place p;
+		uint64_t end;
+		bool marked;
+		int r = segment_find(q, lane, *g >> q->geo.slots_shift, &p);
+
+		if (r < 0)
+			return r;
+		if (r == FIND_SUPERSEDED)
+			return 0;
+		if (r == FIND_NOT_INSTALLED)
+			break;
+		end = min_ticket(((*g >> q->geo.slots_shift) + 1) << q->geo.slots_shift, tail);
+		if (p.recycled) {
+			*g = end;
+			continue;
+		}
+		marked = segment_marked(q, lane, p.segment);
+		for (; before(*g, end); ++*g) {
+			/* PUBLISH, TAKE, RETIRE */
+			uint64_t w = atomic_load_explicit(slot_at(q, p.segment, *g),
+							  memory_order_acquire);
+			enum slot_class c = slot_classify(w, p.inc);
+
+			if (c == CLOSED_TAKEN || c == CLOSED_FOR_GOOD)
+				continue;
+			if (c == OPEN_FULL && !marked)
+				goto stop;
+			if (!marked)
+				segment_mark(q, lane, p.segment);
+			marked = passed_open = true;
+		}
+	}
+stop:
+	if (passed_open)
+		gen_count(l);
+	if (*g != from)
+		head_raise(l, *g);
+	return 1;
+}
+
+/* PADs and other closed tickets in [@from, @to): they do not hold room. */
+static int closed_between(struct shmq *q, unsigned lane, uint64_t from, uint64_t to,
+			  uint64_t *n)
+{
+	*n = 0;
+	while (before(from, to)) {
+		uint64_t end = ((from >> q->geo.slots_shift) + 1) << q->geo.slots_shift;
+		struct place p;
+		int r = segment_find(q, lane, from >> q->geo.slots_shift, &p);
+
+		if (r < 0)
+			return r;
+		if (r != FIND_OK)
+			break;
+		for (end = min_ticket(end, to); before(from, end); from++) {
+			/* RETIRE */
+			uint64_t w = p.recycled ? 0 :
+				     atomic_load_explicit(slot_at(q, p.segment, from),
+							  memory_order_acquire);
+
+			*n += p.recycled || slot_classify(w, p.inc) == CLOSED_FOR_GOOD;
+		}
+	}
+	return 0;
+}
+
+static void level_set(struct shmq_pressure *p)
+{
+	static const uint32_t batch[] = { 64, 16, 4, 1 };
+
+	p->level = p->depth * 100 >= p->capacity * 95 ? SHMQ_LEVEL_OVERLOADED :
+		   p->depth * 100 >= p->capacity * 80 ? SHMQ_LEVEL_CRITICAL :
+		   p->depth * 2 >= p->capacity	      ? SHMQ_LEVEL_WARNING :
+							SHMQ_LEVEL_NORMAL;
+	p->batch = batch[p->level];
+}
+
+SHMQ_API int shmq_pressure(struct shmq *q, int lane, struct shmq_pressure *p)
+{
+	uint64_t head, depth;
+
+	if (!q || !p)
+		return -EFAULT;
+	if (!q->map)
+		return -ECHILD;
+	if (lane < 0 || (uint32_t)lane >= q->geo.nr_lanes)
+		return -ECHRNG;
+	/* PASS, TICKET: head first, so that the difference is not negative. */
+	head = atomic_load_explicit(&lane_of(q, (unsigned)lane)->head, memory_order_acquire);
+	depth = atomic_load_explicit(&lane_of(q, (unsigned)lane)->tail, memory_order_acquire) -
+		head;
+	p->capacity = q->geo.capacity[lane];
+	p->depth = depth < p->capacity ? depth : p->capacity;
+	level_set(p);
+	return 0;
+}
+
+void refuse(struct shmq *q, unsigned lane, uint64_t depth)
+{
+	q->refused = (struct shmq_pressure){ .depth = depth, .capacity = q->geo.capacity[lane] };
+	level_set(&q->refused);
+	q->was_refused = true;
+}
+
+/* The look that admit() takes: @g a lower bound of what counts, strays below it
+ * known. 1 with *@g and *@below; 0 look again; an error. */
+static int admit_look(struct shmq *q, unsigned lane, uint64_t tail, bool walk, uint64_t *g,
+		      uint64_t *below)
+{
+	struct lane *l = lane_of(q, lane);
+	uint64_t gen;
+	int r;
+
+	*g = atomic_load_explicit(&l->head, memory_order_acquire); /* PASS */
+	if (walk) {
+		if (before(*g, tail)) {
+			r = head_walk(q, lane, tail, g);
+			if (r <= 0)
+				return r;
+		}
+		*g = min_ticket(*g, tail);
+	}
+	gen = atomic_load_explicit(&l->gen, memory_order_acquire); /* MARK: after head */
+	r = watch_refresh(q, lane, gen, *g);
+	if (r < 0)
+		return r;
+	*below = watch_open(q, lane, *g);
+	return 1;
+}
+
+int admit(struct shmq *q, unsigned lane, uint64_t tail, int n)
+{
+	struct view *v = &q->view[lane];
+	uint64_t cap = q->geo.capacity[lane], g, below, pads, pad_max, live;
+	int r, tries;
+
+	r = admit_look(q, lane, tail, false, &g, &below);
+	if (r < 0)
+		return r;
+	v->limit = g + cap - below;
+	if (!before(v->limit, tail + (unsigned)n))
+		return n;
+	for (tries = 0; tries < RESTARTS_MAX; tries++) {
+		r = admit_look(q, lane, tail, true, &g, &below);
+		if (r < 0)
+			return r;
+		if (r == 0)
+			continue;
+		/* PADMAX: raised before a PAD is stored. */
+		pad_max = atomic_load_explicit(&lane_of(q, lane)->pad_max, memory_order_acquire);
+		r = closed_between(q, lane, g, min_ticket(pad_max, tail), &pads);
+		if (r < 0)
+			return r;
+		v->limit = g + cap - below + pads;
+		live = tail - g + below - pads;
+		if (live >= cap) {
+			refuse(q, lane, live);
+			return 0;
+		}
+		return cap - live < (unsigned)n ? (int)(cap - live) : n;
+	}
+	return -EBADMSG;
+}

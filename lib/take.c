@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * take.c - find the oldest item and make it ours. docs/protocol.md, "take".
+ *
+ * The hard thing first: nobody waits for a producer that has drawn a ticket and
+ * not published. A consumer steps over the hole; but before it takes anything
+ * behind it, it reads the hole once more and marks its segment. All order in
+ * this file comes down to: tail, then head, then gen and marks, then slots; and
+ * mark, then gen, then take, then head.
+ *
+ * Why a hole is read twice: the tickets of a batch are drawn together and
+ * published one after the other, so the first may have been read as a hole just
+ * before, and a later one as FULL just after, the batch was published.
+ *
+ * A process that dies here leaves false marks, or a slot TAKEN by it, which
+ * recovery makes FULL again.
+ */
+#include "lane.h"
+#include "point.h"
+#include "segment.h"
+
+#define SPIN_AT_HOLE 64  /* re-reads of a hole before it is passed */
+#define SPIN_FOR_NEXT 16 /* re-reads of the next slot before tail is read */
+#define PEEK 4           /* slots looked at before tail is */
+#define HOT 4            /* empty looks that still spin after the last item */
+#define HEAD_LAG 16      /* tickets that head may lag in normal running */
+
+enum { TRY_LOST = 2 };
+
+/* Try to take the FULL slot of ticket @ticket whose word was @w: 1 it is ours;
+ * TRY_LOST somebody was faster; -EMSGSIZE; -EBADMSG. */
+static inline int try_take(struct shmq *q, const struct place *p, uint64_t ticket, uint64_t w,
+		    size_t room, struct taken *t)
+{
+	struct descriptor *d = p->descriptors + descriptor_at(q, ticket);
+	/* relaxed: read before the word is won, valid if it is won. */
+	uint64_t len = atomic_load_explicit(&d->meta, memory_order_relaxed);
+
+	t->len = (uint32_t)len;
+	if (unlikely(len > room || len > q->geo.item_size)) {
+		/* PUBLISH: is it still this item that is too long? */
+		if (atomic_load_explicit(&d->word, memory_order_acquire) != w)
+			return TRY_LOST;
+		return len > q->geo.item_size ? -EBADMSG : -EMSGSIZE;
+	}
+	/* TAKE, and PUBLISH: whoever sees the word knows who holds the item.
+	 * seq_cst: the load of the room word in wake() must not come before it.
+	 * Dead after it: recovery makes the item FULL again. */
+	if (!atomic_compare_exchange_strong_explicit(
+		    &d->word, &w, slot_word(p->inc, slot_attempts(w), q->me, SLOT_TAKEN),
+		    memory_order_seq_cst, memory_order_relaxed))
+		return TRY_LOST;
+	POINT("take:won");
+	t->ticket = ticket;
+	t->word = &d->word;
+	t->payload = p->payload + (ticket & (q->geo.slots - 1)) * q->geo.slot_bytes;
+	t->inc = p->inc;
+	t->segment = p->segment;
+	t->attempts = slot_attempts(w);
+	return 1;
+}
+
+/* One look at a lane. */
+struct scan {
+	uint64_t from, to;   /* tickets of the main scan */
+	uint64_t holes;      /* how many were seen, watched ones too */
+	bool watched_holes;  /* some of them among the watched tickets */
+	uint64_t first_hole; /* the oldest hole of the main scan that is not marked, */
+	bool unmarked;       /* if there is one */
+	bool passed;         /* holes were marked: head should follow */
+	bool uninstalled;    /* it ended at @end, whose segment is not installed */
+	bool look;           /* do not take: a FULL slot ends it with -EAGAIN */
+	uint64_t end;
+};
+
+/* The watched tickets below @sc->from, oldest first. 1 taken, 0 none; -EAGAIN an
+ * older one was published meanwhile; errors. */
+static int take_watched(struct shmq *q, unsigned lane, size_t room, struct scan *sc,
+			struct taken *t)
+{
+	struct view *v = &q->view[lane];
+	uint32_t i;
+
+	for (i = 0; i < v->nr_watched; i++) {
+		struct watched *e = &v->watched[i];
+		struct place p = place_of(q, 0, e->segment, e->inc);
+		uint64_t m = watched_below(e, sc->from);
+
+		while (m) {
+			unsigned at = (unsigned)__builtin_ctzll(m);
+			/* PUBLISH, TAKE, RETIRE */
+			uint64_t w = atomic_load_explicit(slot_at(q, p.segment, at),
+							  memory_order_acquire);
+			enum slot_class c = slot_classify(w, p.inc);
+
+			if (c == OPEN_FULL) {
+				int r;
+
+				if (sc->look || (sc->watched_holes &&
+						 watch_full(q, lane, e->first + at)))
+					return -EAGAIN;
+				r = try_take(q, &p, e->first + at, w, room, t);
+				if (r == TRY_LOST)
+					continue;
+				return r;
+			}
+			if (c == CLOSED_FOR_GOOD)
+				e->mask &= ~(UINT64_C(1) << at);
+			sc->holes += c == OPEN_HOLE;
+			sc->watched_holes |= c == OPEN_HOLE;
+			m &= m - 1;
+		}
+	}
+	return 0;
+}
+
+/* Resolve the segment of ticket @j for the scan: 1 v->pop_at is it, 0 it is not
+ * installed, -EAGAIN it is superseded: head has moved, start again; -EBADMSG. */
+static int scan_place(struct shmq *q, unsigned lane, uint64_t j)
+{
+	struct place *at = &q->view[lane].pop_at;
+	uint64_t number = j >> q->geo.slots_shift;
+	struct place p;
+	int r;
+
+	if (likely(at->number == number && !at->recycled))
+		return 1;
+	r = segment_find(q, lane, number, &p);
+	if (r < 0)
+		return r;
+	if (r == FIND_SUPERSEDED)
+		return -EAGAIN;
+	if (r == FIND_NOT_INSTALLED)
+		return 0;
+	*at = p;
+	return 1;
+}
+
+/* Re-read a hole, for a moment: its producer is usually some
+ * nanoseconds away. */
+static enum slot_class await_hole(struct shmq *q, const struct place *p, uint64_t j, int *spin)
+{
+	enum slot_class c;
+
+	for (;;) {
+		/* PUBLISH, TAKE, RETIRE */
+		c = slot_classify(atomic_load_explicit(slot_at(q, p->segment, j),
+						       memory_order_acquire), p->inc);
+		if (c != OPEN_HOLE || --*spin < 0)
+			return c;
+		cpu_relax();
+	}
+}
+
+/*
+ * A FULL slot was seen at @to behind unmarked holes. Mark those that are still
+ * holes, so that head may pass them. Returns the oldest ticket up to @to that
+ * is FULL now in *@first. 1; -EAGAIN, -EBADMSG.
+ */
+static int pass_holes(struct shmq *q, unsigned lane, struct scan *sc, uint64_t to,
+		      uint64_t *first)
+{
+	bool marked = false;
+	int spin = SPIN_AT_HOLE;
+	uint64_t j;
+
+	for (j = sc->first_hole; before(j, to); j++) {
+		struct place p;
+		enum slot_class c;
+		int r = segment_find(q, lane, j >> q->geo.slots_shift, &p);
+
+		if (r != FIND_OK)
+			return r < 0 ? r : -EAGAIN;
+		if (p.recycled)
+			continue;
+		c = await_hole(q, &p, j, &spin);
+		if (c == OPEN_FULL)
+			break;
+		if (c == OPEN_HOLE) {
+			segment_mark(q, lane, p.segment);
+			marked = true;
+		}
+	}
+	if (marked)
+		gen_count(lane_of(q, lane));
+	POINT("take:marked"); /* Dead here: false hints, nothing more. */
+	*first = j;
+	sc->unmarked = false;
+	sc->passed |= marked;
+	return 1;
+}
+
+/* The tickets [sc->from, sc->to) in order. 1 taken; 0 none; -EAGAIN; errors. */
+static int take_scanned(struct shmq *q, unsigned lane, size_t room, struct scan *sc,
+			struct taken *t)
+{
+	struct place *at = &q->view[lane].pop_at;
+	uint64_t j = sc->from;
+
+	while (before(j, sc->to)) {
+		enum slot_class c;
+		uint64_t w;
+		int r = scan_place(q, lane, j);
+
+		if (unlikely(r <= 0)) {
+			sc->uninstalled = r == 0;
+			sc->end = j;
+			return r;
+		}
+		if (unlikely(at->recycled)) {
+			j = (at->number + 1) << q->geo.slots_shift;
+			continue;
+		}
+		/* PUBLISH, TAKE, RETIRE */
+		w = atomic_load_explicit(&at->descriptors[descriptor_at(q, j)].word,
+					 memory_order_acquire);
+		c = slot_classify(w, at->inc);
+		if (likely(c == OPEN_FULL)) {
+			if (sc->look)
+				return -EAGAIN;
+			if (unlikely(sc->unmarked)) {
+				uint64_t first;
+
+				r = pass_holes(q, lane, sc, j, &first);
+				if (r < 0)
+					return r;
+				if (first != j) { /* an older one was published just now */
+					j = first;
+					continue;
+				}
+			}
+			if (unlikely(sc->watched_holes) && watch_full(q, lane, sc->from))
+				return -EAGAIN;
+			r = try_take(q, at, j, w, room, t);
+			if (likely(r != TRY_LOST))
+				return r;
+			continue;
+		}
+		if (c == OPEN_HOLE) {
+			if (!sc->unmarked)
+				sc->first_hole = j;
+			sc->unmarked = true;
+			sc->holes++;
+		}
+		j++;
+	}
+	sc->end = max_ticket(j, sc->from);
+	return 0;
+}
+
+/*
+ * Nothing was found: is that the truth? Read the holes once more. Slots move one
+ * way only, so the same number of holes means the same holes, and then nothing
+ * waited at the instant between the two reads.
+ */
+static bool empty_confirm(struct shmq *q, unsigned lane, const struct scan *first)
+{
+	struct scan again = { .from = first->from, .to = first->to, .look = true };
+	struct taken unused;
+
+	return take_watched(q, lane, 0, &again, &unused) == 0 &&
+	       take_scanned(q, lane, 0, &again, &unused) == 0 &&
+	       again.holes == first->holes && again.end == first->end;
+}
+
+/*
+ * The scan has used up t0. Reading tail takes its line from the producers, so
+ * first look at the next slots themselves: FULL there means that tail was beyond
+ * them, which is all that t0 says. If items came lately, wait a moment for one.
+ * With more than a few there the producers are far ahead, and tail is worth it.
+ */
+static bool t0_by_peek(struct shmq *q, unsigned lane)
+{
+	struct view *v = &q->view[lane];
+	struct place *at = &v->pop_at;
+	uint64_t j = v->start, end = ((j >> q->geo.slots_shift) + 1) << q->geo.slots_shift;
+	int spin = v->hot ? SPIN_FOR_NEXT : 0;
+
+	if (scan_place(q, lane, j) != 1 || at->recycled)
+		return false;
+	end = min_ticket(end, j + PEEK);
+	while (before(j, end) && await_hole(q, at, j, &spin) == OPEN_FULL) {
+		j++;
+		spin = 0;
+	}
+	if (j == v->start || j - v->start == PEEK)
+		return false;
+	v->t0 = j;
+	return true;
+}
+
+static int take_slow(struct shmq *q, unsigned lane, size_t room, struct taken *t)
+{
+	struct lane *l = lane_of(q, lane);
+	struct view *v = &q->view[lane];
+	int r, tries;
+
+	t->lane = lane;
+	for (tries = 0; tries < RESTARTS_MAX; tries++) {
+		/* t0 was read before this: tail, head, gen, marks, slots. */
+		uint64_t h = atomic_load_explicit(&l->head, memory_order_acquire); /* PASS */
+		uint64_t g = atomic_load_explicit(&l->gen, memory_order_acquire);  /* MARK */
+		struct scan sc = { .from = max_ticket(h, v->start), .to = v->t0 };
+		uint64_t tail;
+
+		r = watch_refresh(q, lane, g, h);
+		if (unlikely(r < 0))
+			return r;
+		if (unlikely(v->nr_watched)) {
+			r = take_watched(q, lane, room, &sc, t);
+			if (r == -EAGAIN)
+				continue;
+			if (r)
+				return r;
+		}
+		r = take_scanned(q, lane, room, &sc, t);
+		if (likely(r == 1)) {
+			v->start = t->ticket + 1;
+			v->hot = HOT;
+			if (sc.passed || v->start - h >= HEAD_LAG)
+				head_raise(l, v->start);
+			return 1;
+		}
+		if (r == -EAGAIN)
+			continue;
+		if (r < 0)
+			return r;
+		v->start = max_ticket(v->start, sc.unmarked ? sc.first_hole : sc.end);
+		if (!sc.holes && !sc.uninstalled && t0_by_peek(q, lane))
+			continue;
+		tail = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
+		if (tail != v->t0) {
+			v->t0 = tail;
+			continue;
+		}
+		if (unlikely(sc.holes || sc.uninstalled) && !empty_confirm(q, lane, &sc))
+			continue;
+		if (before(h, v->start))
+			head_raise(l, v->start);
+		v->hot /= 2;
+		return 0;
+	}
+	return -EBADMSG;
+}
+
+int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t)
+{
+	struct view *v = &q->view[lane];
+	struct lane *l = v->lane;
+	/* t0 was read before this: tail, head, gen, marks, slots. */
+	uint64_t h = atomic_load_explicit(&l->head, memory_order_acquire); /* PASS */
+	uint64_t g = atomic_load_explicit(&l->gen, memory_order_acquire);  /* MARK */
+	uint64_t j = v->start, w;
+
+	if (unlikely(g != v->gen || v->nr_watched || before(j, h)))
+		return take_slow(q, lane, room, t);
+	if (unlikely(!before(j, v->t0))) {
+		/* TICKET */
+		if (!v->hot && j == h &&
+		    atomic_load_explicit(&l->tail, memory_order_acquire) == j)
+			return 0;
+		return take_slow(q, lane, room, t);
+	}
+	if (unlikely(v->pop_at.number != j >> q->geo.slots_shift || v->pop_at.recycled))
+		return take_slow(q, lane, room, t);
+	/* PUBLISH */
+	w = atomic_load_explicit(&v->pop_at.descriptors[descriptor_at(q, j)].word,
+				 memory_order_acquire);
+	if (unlikely(slot_classify(w, v->pop_at.inc) != OPEN_FULL))
+		return take_slow(q, lane, room, t);
+	t->lane = lane;
+	if (unlikely(try_take(q, &v->pop_at, j, w, room, t) != 1))
+		return take_slow(q, lane, room, t);
+	v->start = j + 1;
+	v->hot = HOT;
+	if (unlikely(j + 1 - h >= HEAD_LAG))
+		head_raise(l, j + 1);
+	return 1;
+}
+
+void lane_finish(struct shmq *q, const struct taken *t)
+{
+	struct view *v = &q->view[t->lane];
+
+	/* RETIRE -> segment_retire(): we are done with the slot. Dead before it:
+	 * delivered again; dead after it: consumed. */
+	atomic_store_explicit(t->word,
+			      slot_word(t->inc, t->attempts, 0, SLOT_DONE),
+			      memory_order_release);
+	POINT("finish:done"); /* Dead here: consumed; a drained segment is found by word. */
+	if (likely((t->ticket + 1) & (q->geo.slots - 1)))
+		return;
+	/* The last slot: others may still be busy in the segment, so try again with
+	 * the next one. What all miss is found when the pool runs dry. */
+	if (v->retire_later.number != NUMBER_UNKNOWN)
+		segment_retire(q, v->retire_later.segment, v->retire_later.inc);
+	v->retire_later = (struct place){ .number = t->ticket >> q->geo.slots_shift,
+					  .segment = t->segment, .inc = t->inc };
+	if (segment_retire(q, t->segment, t->inc))
+		v->retire_later.number = NUMBER_UNKNOWN;
+}
