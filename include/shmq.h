@@ -70,7 +70,7 @@ extern "C" {
 #define SHMQ_ITEM_SIZE_MIN 8
 #define SHMQ_ITEM_SIZE_MAX (1 << 20)
 #define SHMQ_PARTICIPANTS_MAX 1024
-#define SHMQ_LANE_CAPACITY_MAX (UINT64_C(1) << 26)
+#define SHMQ_LANE_CAPACITY_MAX (UINT64_C(1) << 25)
 
 #define SHMQ_ANY_LANE (-1)          /* pop: the highest lane that has an item */
 #define SHMQ_NOWAIT INT64_C(0)      /* timeout_ns: never wait */
@@ -308,8 +308,8 @@ struct shmq_stat {
 /*
  * shmq_stat - what is in the queue, read from the slot words themselves. Set
  * st->sz first. Reads every descriptor: milliseconds for a million slots. Under
- * traffic the parts are of slightly different instants; each number is one that
- * was true during the call.
+ * traffic the slots are read at slightly different instants, so an item that
+ * comes or goes meanwhile may or may not be counted.
  * Returns 0; -EINVAL sz too small; -EFAULT; -ECHILD; -EBADMSG.
  */
 SHMQ_API int shmq_stat(struct shmq *q, struct shmq_stat *st);
@@ -318,7 +318,7 @@ enum shmq_role { SHMQ_ROLE_PRODUCER = 1, SHMQ_ROLE_CONSUMER = 2 };
 
 struct shmq_participant {
 	uint32_t index;
-	uint32_t pid;         /* as seen in its own pid namespace */
+	uint32_t pid;         /* as it sees itself: in its own pid namespace */
 	char command[16];
 	uint32_t alive;       /* 1 while the kernel holds its token */
 	uint32_t role;        /* enum shmq_role, or-ed; 0 has done nothing yet */

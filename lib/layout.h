@@ -252,7 +252,8 @@ struct lane {
 	word_t pad_max;             /* no PAD at or above this ticket */
 };
 
-/* Counters only grow, also over the lives of a record: sums are totals. */
+/* Counters only grow, also over the lives of a record: sums are totals. What the
+ * present owner did is what came on top of its base. */
 struct tally {
 	word_t pushed, popped, rejected;
 };
@@ -266,6 +267,7 @@ struct participant {
 	_Atomic uint32_t pid;
 	_Atomic uint32_t role; /* enum shmq_role */
 	word_t command[2];
+	struct tally base; /* sums over the lanes at the attach */
 	/* written by the owner alone, by recovery never */
 	_Alignas(LINE) word_t record;
 	_Alignas(LINE) struct tally tally[SHMQ_MAX_LANES];

@@ -41,11 +41,20 @@ bool participant_dead(struct shmq *q, uint32_t i, uint64_t inc)
 static void identity_write(struct participant *p)
 {
 	char command[16];
-	uint64_t w[2];
+	uint64_t w[2], base[3] = { 0 };
+	int i;
 
 	sys_command(command);
 	memcpy(w, command, sizeof w);
+	for (i = 0; i < SHMQ_MAX_LANES; i++) {
+		base[0] += atomic_load_explicit(&p->tally[i].pushed, memory_order_relaxed);
+		base[1] += atomic_load_explicit(&p->tally[i].popped, memory_order_relaxed);
+		base[2] += atomic_load_explicit(&p->tally[i].rejected, memory_order_relaxed);
+	}
 	/* relaxed: JOIN publishes them. */
+	atomic_store_explicit(&p->base.pushed, base[0], memory_order_relaxed);
+	atomic_store_explicit(&p->base.popped, base[1], memory_order_relaxed);
+	atomic_store_explicit(&p->base.rejected, base[2], memory_order_relaxed);
 	atomic_store_explicit(&p->pid, (uint32_t)getpid(), memory_order_relaxed);
 	atomic_store_explicit(&p->role, 0, memory_order_relaxed);
 	atomic_store_explicit(&p->since_ns, sys_realtime_ns(), memory_order_relaxed);

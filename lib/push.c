@@ -16,10 +16,10 @@
 static void record_set(struct shmq *q, enum record_kind kind, unsigned lane, unsigned n,
 		       uint64_t ticket)
 {
+	q->record = record_word(kind, lane, n, ticket);
 	/* RECORD -> recovery: PENDING before the ticket exists, EXACT until it is
 	 * published, NONE after that. */
-	atomic_store_explicit(&q->self->record, record_word(kind, lane, n, ticket),
-			      memory_order_release);
+	atomic_store_explicit(&q->self->record, q->record, memory_order_release);
 }
 
 int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
@@ -58,9 +58,8 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 
 bool lane_settle(struct shmq *q)
 {
-	uint64_t r = atomic_load_explicit(&q->self->record, memory_order_relaxed);
+	uint64_t r = q->record, tail;
 	unsigned lane = record_lane(r);
-	uint64_t tail;
 
 	if (!q->unsettled)
 		return true;

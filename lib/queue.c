@@ -95,6 +95,10 @@ static int handle_make(struct shmq **out, struct mapping *m, bool observer)
 	if (!observer) {
 		q->must_fence = sys_membarrier_register() < 0;
 		r = participant_join(q);
+		if (r == -EUSERS)
+			detail(r, "all %u participant slots are taken by live processes "
+			       "(shmq-stat -v lists them); make the queue with more",
+			       m->geo.max_participants);
 		if (r < 0) {
 			mapping_drop(m);
 			sys_unmap(q, sizeof *q);
@@ -113,6 +117,7 @@ SHMQ_API int shmq_open(struct shmq **out, const char *name, unsigned flags)
 {
 	struct mapping *m;
 	int r;
+	KEEP_ERRNO;
 
 	detail_clear();
 	if (!out)
@@ -123,16 +128,13 @@ SHMQ_API int shmq_open(struct shmq **out, const char *name, unsigned flags)
 	r = mapping_open(&m, name, flags);
 	if (r < 0)
 		return r;
-	r = handle_make(out, m, flags & SHMQ_OBSERVE);
-	if (r == -EUSERS)
-		detail(r, "all %u participant slots are taken by live processes "
-		       "(shmq-stat -v lists them); make the queue with more",
-		       m->geo.max_participants);
-	return r;
+	return handle_make(out, m, flags & SHMQ_OBSERVE);
 }
 
 SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out)
 {
+	KEEP_ERRNO;
+
 	if (!q || !out)
 		return -EFAULT;
 	*out = NULL;
@@ -146,6 +148,7 @@ SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out)
 SHMQ_API void shmq_close(struct shmq *q)
 {
 	uint32_t i;
+	KEEP_ERRNO;
 
 	if (!q)
 		return;

@@ -91,7 +91,8 @@ struct shmq {
 	uint32_t me;
 	bool observer;
 	bool must_fence;   /* membarrier() of others does not reach this process */
-	bool unsettled;    /* my record is EXACT: a ticket without a segment (F6) */
+	bool unsettled;    /* my record is EXACT: a ticket without a segment */
+	uint64_t record;   /* what my record says; the shared copy is for the others */
 	uint32_t alloc_at; /* where the last search for a segment ended */
 	uint32_t probe_at; /* next participant to look at in a wait */
 	uint32_t spin;     /* rounds to spin before sleeping, adaptive */
@@ -167,6 +168,13 @@ static inline void tally_add(word_t *w, uint64_t n)
 	atomic_store_explicit(w, atomic_load_explicit(w, memory_order_relaxed) + n,
 			      memory_order_relaxed);
 }
+
+/* At the head of a function that makes system calls: errno stays the caller's. */
+static inline void errno_restore(const int *saved)
+{
+	errno = *saved;
+}
+#define KEEP_ERRNO int saved_errno __attribute__((cleanup(errno_restore), unused)) = errno
 
 static inline void cpu_relax(void)
 {

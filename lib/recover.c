@@ -211,6 +211,7 @@ bool recover_all(struct shmq *q, struct recovered *out)
 	struct recovered none = { 0 };
 	uint32_t i;
 	bool any = false;
+	KEEP_ERRNO;
 
 	if (!out)
 		out = &none;

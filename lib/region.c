@@ -100,6 +100,7 @@ SHMQ_API int shmq_list(int (*fn)(const char *name, void *arg), void *arg)
 	DIR *dir;
 	struct dirent *e;
 	int r = 0;
+	KEEP_ERRNO;
 
 	if (!fn)
 		return -EFAULT;
@@ -122,6 +123,7 @@ SHMQ_API int shmq_unlink(const char *name)
 	char path[PATH_MAX];
 	struct stat st;
 	int r = region_path(path, sizeof path, name);
+	KEEP_ERRNO;
 
 	if (r < 0)
 		return r;
@@ -444,6 +446,7 @@ int region_create(const char *name, const struct shmq_config *cfg, uint64_t firs
 	struct geometry g;
 	struct stat st;
 	int fd, r;
+	KEEP_ERRNO;
 
 	r = region_path(path, sizeof path, name);
 	if (r < 0)

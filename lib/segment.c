@@ -134,7 +134,9 @@ static int segment_search(struct shmq *q, unsigned lane, uint64_t number, struct
 
 int segment_of_ticket(struct shmq *q, unsigned lane, uint64_t number, struct place *p)
 {
-	for (;;) {
+	uint64_t tries;
+
+	for (tries = 0; tries < q->geo.dir_size[lane]; tries++) {
 		int r = segment_find(q, lane, number, p);
 
 		if (r < 0)
@@ -147,6 +149,7 @@ int segment_of_ticket(struct shmq *q, unsigned lane, uint64_t number, struct pla
 		if (r < 0)
 			return r;
 	}
+	return -EBADMSG; /* installed, and not there: the directory lies */
 }
 
 /* ---- retiring and allocating -------------------------------------------------- */
@@ -299,10 +302,12 @@ static int segment_install_one(struct shmq *q, unsigned lane, uint64_t number)
 
 int segment_install(struct shmq *q, unsigned lane, uint64_t number)
 {
-	uint64_t lowest = number - q->geo.dir_size[lane], n;
+	uint64_t lowest = number - q->geo.dir_size[lane], n, tries = 0;
 	int r;
 
 	while (!installed(q, lane, number)) {
+		if (tries++ > 2 * q->geo.dir_size[lane])
+			return -EBADMSG; /* each round installs one, in a region that is sound */
 		for (n = number; n - 1 != lowest && !installed(q, lane, n - 1); n--)
 			;
 		r = segment_install_one(q, lane, n);

@@ -103,6 +103,7 @@ SHMQ_API int shmq_stat(struct shmq *q, struct shmq_stat *st)
 	uint64_t now;
 	uint32_t i;
 	int r;
+	KEEP_ERRNO;
 
 	if (!q || !st)
 		return -EFAULT;
@@ -141,9 +142,16 @@ SHMQ_API int shmq_stat(struct shmq *q, struct shmq_stat *st)
 	count_segments(q, st, &old);
 	count_participants(q, st);
 	now = sys_monotonic_ns();
-	for (i = 0; i < q->geo.nr_lanes; i++)
+	for (i = 0; i < q->geo.nr_lanes; i++) {
+		struct shmq_lane_stat *ls = &st->lanes[i];
+		/* The slots were read one after the other, so an item that was taken
+		 * and the one pushed in its place may both have been counted. */
+		uint64_t most = ls->capacity + ls->redelivered;
+
+		ls->depth = ls->depth < most ? ls->depth : most;
 		if (old.ns[i] < now)
-			st->lanes[i].oldest_ns = now - old.ns[i];
+			ls->oldest_ns = now - old.ns[i];
+	}
 	return 0;
 }
 
@@ -188,6 +196,9 @@ static void participant_fill(struct shmq *q, uint32_t i, uint64_t state,
 	out->since_ns = atomic_load_explicit(&p->since_ns, memory_order_relaxed);
 	out->alive = !participant_dead(q, i, participant_inc(state));
 	out->held = held_by(q, i);
+	out->pushed = 0 - atomic_load_explicit(&p->base.pushed, memory_order_relaxed);
+	out->popped = 0 - atomic_load_explicit(&p->base.popped, memory_order_relaxed);
+	out->rejected = 0 - atomic_load_explicit(&p->base.rejected, memory_order_relaxed);
 	for (lane = 0; lane < q->geo.nr_lanes; lane++) {
 		out->pushed += atomic_load_explicit(&p->tally[lane].pushed, memory_order_relaxed);
 		out->popped += atomic_load_explicit(&p->tally[lane].popped, memory_order_relaxed);
@@ -200,6 +211,7 @@ SHMQ_API int shmq_participants(struct shmq *q, struct shmq_participant *out, int
 {
 	uint32_t i;
 	int found = 0;
+	KEEP_ERRNO;
 
 	if (!q || (!out && n > 0))
 		return -EFAULT;

@@ -28,6 +28,12 @@ int sys_open(const char *path, int flags, unsigned mode)
 	do {
 		r = result(open(path, flags | O_CLOEXEC | O_NOCTTY, mode));
 	} while (r == -EINTR);
+	if (r >= 0 && r <= STDERR_FILENO) { /* or output meant for 1 would hit a queue */
+		int high = result(fcntl(r, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+
+		close(r);
+		r = high;
+	}
 	return r;
 }
 

@@ -44,6 +44,7 @@ void wake_slow(struct shmq *q, enum wait_side side, unsigned lane, int n, uint32
 {
 	futex_t *word = word_of(q, side);
 	uint32_t bit = 1u << lane, next;
+	KEEP_ERRNO;
 
 	if (w & WAIT_FENCE) { /* PARK: a sleeper could not use membarrier() */
 		atomic_thread_fence(memory_order_seq_cst);
@@ -119,6 +120,7 @@ ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t 
 	uint64_t now, deadline = UINT64_MAX, until;
 	ssize_t r = attempt(arg);
 	int e;
+	KEEP_ERRNO;
 
 	if (likely(r != -EAGAIN) || timeout_ns == 0)
 		return r;

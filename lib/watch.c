@@ -64,6 +64,7 @@ static int watch_add(struct shmq *q, unsigned lane, uint32_t s, uint64_t near_nu
 	}
 	if (!v->watched) {
 		void *p;
+		KEEP_ERRNO;
 		int r = sys_map_private(q->geo.nr_segments * sizeof e, &p);
 
 		if (r < 0)
