@@ -26,6 +26,7 @@
 
 #define TOKEN_BASE (UINT64_C(1) << 40)
 #define INDEX_MAX 4096 /* more than there can be participants */
+#define INCARNATION_MAX (UINT64_C(1) << 50) /* its byte still has an offset */
 
 static uint64_t token_byte(uint32_t i, uint64_t inc)
 {
@@ -77,6 +78,8 @@ static int claim(struct shmq *q, uint32_t i, int fd)
 	if (participant_state(w) != PARTICIPANT_FREE)
 		return -EAGAIN;
 	inc = participant_inc(w) + 1;
+	if (inc > INCARNATION_MAX) /* a record that somebody spoilt */
+		return -EAGAIN;
 	r = sys_lock_byte(fd, token_byte(i, inc));
 	if (r < 0)
 		return r;

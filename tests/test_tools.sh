@@ -1,0 +1,1083 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The command-line tools from outside, as shells and people use them.
+#
+#   test_tools.sh DIRECTORY     where the built shmq-* commands are
+#
+# Prints TAP. Queues are made in a directory of their own below /dev/shm, which is
+# removed at the end, as is every process that was started here.
+set -u
+LC_ALL=C
+export LC_ALL
+
+[ $# = 1 ] && [ -x "$1/shmq-stat" ] || { echo "Bail out! usage: $0 DIRECTORY"; exit 64; }
+PATH=$(cd "$1" && pwd):$PATH
+SHMQ_DIR=$(mktemp -d /dev/shm/shmq-test-XXXXXX) || { echo "Bail out! no /dev/shm"; exit 1; }
+export PATH SHMQ_DIR
+T=$SHMQ_DIR/.work # what the library does not list
+mkdir "$T"
+pids=
+cleanup() {
+	for p in $pids; do kill -9 "$p" 2>/dev/null; done
+	rm -rf "$SHMQ_DIR"
+}
+trap cleanup EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 141' PIPE
+trap 'exit 143' TERM
+
+# ---- a test: begin SENTENCE, run and want..., end --------------------------------
+
+nr=0
+begin() { sentence=$1 wrong='' rc=; }
+fault() {
+	wrong="$wrong
+# $*"
+}
+end() {
+	nr=$((nr + 1))
+	if [ -z "$wrong" ]; then
+		echo "ok $nr - $sentence"
+	else
+		echo "not ok $nr - $sentence$wrong"
+		for stream in out err; do
+			head -c 4000 "$T/$stream" | tr -cd '\11\12\40-\176' |
+				sed "s/^/#   $stream: /"
+		done
+	fi
+}
+skip() { # REASON
+	nr=$((nr + 1))
+	echo "ok $nr - $sentence # SKIP $1"
+}
+
+run() { # COMMAND...: stdin is ours
+	"$@" >"$T/out" 2>"$T/err"
+	rc=$?
+}
+feed() { # TEXT COMMAND...: printf TEXT is stdin
+	printf "$1" >"$T/in"
+	shift
+	run "$@" <"$T/in"
+}
+want_rc() { [ "$rc" = "$1" ] || fault "exit status $rc, not $1"; }
+want() { # STREAM TEXT: all of it
+	printf '%s\n' "$2" | cmp -s - "$T/$1" || fault "$1 is not: $2"
+}
+want_none() { [ ! -s "$T/$1" ] || fault "$1 is not empty"; }
+want_part() { # STREAM TEXT: somewhere in it
+	grep -qF -- "$2" "$T/$1" || fault "$1 lacks: $2"
+}
+want_same() { [ "$1" = "$2" ] || fault "$3: '$1', not '$2'"; }
+cells() { # NAME COLUMNS
+	shmq-stat "$1" --no-header --bytes --columns "$2" | tr -s ' '
+}
+soon() { # COMMAND...: true within five seconds
+	tries=0
+	until "$@" >/dev/null 2>&1; do
+		tries=$((tries + 1))
+		[ $tries -lt 100 ] || { fault "never: $*"; return 1; }
+		sleep 0.05
+	done
+}
+attached() { # NAME N: participants
+	[ "$(shmq-stat "$1" --json | grep -c '"pid"')" = "$2" ]
+}
+json() { # EXPRESSION of d: what Python prints for it, from out
+	python3 -c "import json; d = json.load(open('$T/out')); e = ($1); print(e)"
+}
+reap() { # PID: sets rc
+	wait "$1" 2>/dev/null
+	rc=$?
+	pids=$(echo "$pids " | sed "s/ $1 / /")
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+# In the background a shell ignores SIGINT, and the tools would respect that.
+interruptible="env --default-signal=INT"
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+# ---- help and usage ---------------------------------------------------------------
+
+for tool in shmq-create shmq-stat shmq-push shmq-pop shmq-rm; do
+	begin "$tool --help shows two examples first and exits 0"
+	run $tool --help
+	want_rc 0
+	want_none err
+	want_same "$(sed -n 4,5p "$T/out" | grep -c '^  .*shmq-')" 2 examples
+	cp "$T/out" "$T/help"
+	run $tool -h
+	want_rc 0
+	cmp -s "$T/help" "$T/out" || fault "-h differs from --help"
+	end
+
+	begin "$tool --version and --usage exit 0"
+	run $tool --version
+	want_rc 0
+	want_part out "$tool (libshmq) "
+	run $tool --usage
+	want_rc 0
+	want_part out "Usage: $tool"
+	end
+
+	begin "$tool names a bad option and exits 64"
+	run $tool --no-such-option x </dev/null
+	want_rc 64
+	want_none out
+	want_part err --no-such-option
+	end
+done
+
+usage() { # WORDS COMMAND...: exit 64, WORDS on stderr, nothing made
+	begin "usage: $(shift; echo "$*")"
+	part=$1
+	shift
+	run "$@" </dev/null
+	want_rc 64
+	want_none out
+	want_part err "$part"
+	end
+}
+usage 'which queue' shmq-create
+usage 'which queue' shmq-push
+usage 'which queue' shmq-pop
+usage 'which queue' shmq-rm
+usage 'one queue at a time' shmq-create a b
+usage 'one queue at a time' shmq-pop a b
+usage 'NAME:CAPACITY' shmq-create a --lane high
+usage 'not a number' shmq-create a --lane high:0
+usage 'not a number' shmq-create a --lane high:1X
+usage 'not a number' shmq-create a --lane high:-1
+usage '1 to 15 bytes' shmq-create a --lane abcdefghijklmnop:1
+usage '1 to 15 bytes' shmq-create a --lane :1
+usage 'at most 8' shmq-create a --lane a:1 --lane b:1 --lane c:1 --lane d:1 --lane e:1 \
+	--lane f:1 --lane g:1 --lane h:1 --lane i:1
+usage 'not a size' shmq-create a --msg-size many
+usage 'too large' shmq-create a --msg-size 99999999T
+usage 'shmq-create: a: ' shmq-create a --msg-size 7
+usage 'shmq-create: a: ' shmq-create a --msg-size 1025K
+usage 'shmq-create: a: ' shmq-create a --participants 1025
+usage 'shmq-create: a: ' shmq-create a --lane x:1 --lane x:2
+usage 'octal' shmq-create a --mode 0698
+usage 'octal' shmq-create a --mode rw
+usage 'no such group' shmq-create a --group no.such.group
+usage 'names a lane' shmq-create a/high
+usage 'needs a name' shmq-create /
+usage 'at most 200' shmq-create "$(printf '%0201d' 0)"
+usage 'letters, digits' shmq-create 'a b'
+usage 'letters, digits' shmq-pop 'a b'
+usage 'letters, digits' shmq-rm '..%'
+usage 'names a lane' shmq-rm a/high
+usage '--force or --stale' shmq-rm --force --stale a
+usage 'the lane is given twice' shmq-push a/high --lane low x
+usage 'stop, wait or skip' shmq-push a --when-full=drop x
+usage 'not a time' shmq-push a --timeout soon x
+usage 'not a time' shmq-push a --timeout -1 x
+usage 'not a time' shmq-pop a --timeout 1.2.3
+usage 'not one byte' shmq-push a --delimiter ab x
+usage 'not one byte' shmq-pop a --delimiter x4
+usage 'not a number' shmq-pop a --count 0
+usage '--all or --count' shmq-pop a --all --count 1
+usage 'choose' shmq-pop a --all --follow
+usage '--follow waits for ever' shmq-pop a --follow --timeout 1
+usage 'no column' shmq-stat --columns queue,nonsense
+usage '--columns goes with the table' shmq-stat --json --columns queue
+usage 'one of -v' shmq-stat --json -v
+usage 'go with --check' shmq-stat a --warn depth=1
+usage 'name it' shmq-stat --check
+usage 'write depth=80%' shmq-stat a --check --warn depth=lots
+usage 'write depth=80%' shmq-stat a --check --crit colour=1
+usage 'too short' shmq-stat --watch=1ms
+usage 'lists all queues' shmq-stat --names a
+
+begin "none of the wrong commands has made anything"
+run shmq-stat --names
+want_rc 0
+want_none out
+end
+
+# ---- create ----------------------------------------------------------------------
+
+shape='--lane high:64 --lane normal:1K --lane low:4K --msg-size 256'
+
+begin "create -v says what was made, as in the manual"
+run shmq-create -v jobs $shape
+want_rc 0
+want_none out
+sed -i '1s/, [0-9.]* MiB reserved/, N MiB reserved/' "$T/err"
+want err 'created jobs: 3 lanes, 5184 messages of up to 256 B, N MiB reserved
+  0 high       64   taken first
+  1 normal   1024
+  2 low      4096
+try:  shmq-push jobs --lane high "hello"    shmq-stat jobs'
+end
+
+begin "create explains another shape and exits 73"
+run shmq-create jobs --lane high:128 --lane normal:1K --lane low:4K --msg-size 256
+want_rc 73
+want_none out
+want err 'shmq-create: jobs exists with another shape
+  lane high holds 64 messages, you asked for 128
+  keep it:     shmq-create --if-missing with its shape   (shmq-stat jobs --as-create prints it)
+  replace it:  shmq-rm jobs'
+end
+
+begin "create names every difference"
+run shmq-create jobs --lane high:64 --lane bulk:1K --msg-size 128 --participants 3 --stamp \
+	--mode 0640 --group 12345
+want_rc 73
+want_part err 'it has 3 lanes, you asked for 2'
+want_part err 'lane 1 is called normal, you asked for bulk'
+want_part err 'messages have up to 256 B, you asked for 128'
+want_part err 'it takes 64 participants, you asked for 3'
+want_part err 'it keeps no time stamps, you asked for --stamp'
+want_part err 'its mode is 0600, you asked for 0640'
+want_part err 'you asked for 12345'
+end
+
+begin "create of the same shape exits 73 without --if-missing"
+run shmq-create jobs $shape
+want_rc 73
+want_part err 'jobs exists, with this very shape'
+end
+
+begin "create --if-missing of the same shape exits 0 without a word"
+run shmq-create --if-missing jobs $shape
+want_rc 0
+want_none out
+want_none err
+end
+
+begin "create --if-missing of another shape exits 73"
+run shmq-create --if-missing jobs --lane high:64 --msg-size 256
+want_rc 73
+want_part err 'exists with another shape'
+end
+
+begin "create says nothing when piped, and a leading / is no part of the name"
+run shmq-create /quiet --lane x:10
+want_rc 0
+want_none out
+want_none err
+run shmq-stat --names
+want out 'jobs
+quiet'
+end
+
+begin "create --dry-run makes nothing and says how much memory it would take"
+run shmq-create --dry-run dry $shape
+want_rc 0
+want_part out 'would create dry: 3 lanes, 5184 messages of up to 256 B'
+bytes=$(sed -n 's/ bytes; .*//p' "$T/out")
+want_same "$bytes" "$(cells jobs size)" 'bytes of a queue of this shape'
+run shmq-stat dry
+want_rc 66
+end
+
+begin "create --dry-run of what exists exits as create does"
+run shmq-create --dry-run jobs $shape
+want_rc 73
+run shmq-create --dry-run --if-missing jobs $shape
+want_rc 0
+end
+
+begin "create in a directory that is not there exits 73"
+SHMQ_DIR=$T/nowhere run shmq-create jobs
+want_rc 73
+want_part err "$T/nowhere"
+end
+
+begin "create of more than the file system has exits 73 and leaves nothing"
+total=$(df -kP /dev/shm | awk 'NR == 2 { print $2 }')
+if [ "$total" -eq 0 ] || [ "$total" -ge 1000000000 ]; then
+	skip "/dev/shm has $total KiB, too much to ask for more"
+else
+	run shmq-create --dry-run huge --lane x:1000K --msg-size 1M
+	want_rc 73
+	want_part out 'would create huge: 1 lane, 1024000 messages'
+	run shmq-create huge --lane x:1000K --msg-size 1M
+	want_rc 73
+	want_part err 'shmq-create: huge: '
+	run shmq-stat huge
+	want_rc 66
+	want_same "$(find "$SHMQ_DIR" -name '*huge*')" '' 'files left'
+	end
+fi
+
+begin "sizes: 64K and 64KiB are 65536, 64KB is 64000"
+for pair in 64K:65536 64KiB:65536 64KB:64000 512:512 1M:1048576 64k:65536; do
+	shmq-create size --lane x:2 --msg-size "${pair%:*}"
+	want_same "$(cells size msgsize)" "${pair#*:}" "${pair%:*}"
+	shmq-rm size
+done
+end
+
+begin "mode and group are set exactly, whatever the umask"
+(umask 077; shmq-create moded --lane x:2 --mode 0640 --group "$(id -g)")
+want_same "$(cells moded mode,gid)" "0640 $(id -g)" 'mode and group'
+shmq-rm moded
+end
+
+# ---- push and pop -----------------------------------------------------------------
+
+begin "push -v counts the lines of stdin"
+feed '1\n2\n3\n' shmq-push -v jobs --lane normal
+want_rc 0
+want_none out
+want err 'pushed 3 messages to jobs/normal'
+end
+
+begin "push -v counts texts, and options may follow them"
+run shmq-push jobs "urgent" --lane high -v
+want_rc 0
+want err 'pushed 1 message to jobs/high'
+end
+
+begin "pop takes the highest lane first"
+run shmq-pop jobs --count 2
+want_rc 0
+want_none err
+want out 'urgent
+1'
+end
+
+begin "pop of an empty lane says how to wait and exits 75"
+run shmq-pop jobs/high
+want_rc 75
+want_none out
+want err 'shmq-pop: jobs/high is empty (wait with --timeout 5s or --follow)'
+end
+
+begin "pop --count of more than there is prints what there is and exits 75"
+run shmq-pop jobs --count 5
+want_rc 75
+want out '2
+3'
+want err 'shmq-pop: jobs is empty; 2 of 5 taken'
+end
+
+begin "pop -q of an empty queue says nothing and exits 75"
+run shmq-pop -q jobs
+want_rc 75
+want_none out
+want_none err
+end
+
+begin "pop --all exits 0 after the last one, and 75 if there was none"
+feed 'a\nb\n' shmq-push jobs
+run shmq-pop jobs --all
+want_rc 0
+want out 'a
+b'
+run shmq-pop jobs --all
+want_rc 75
+want_part err 'jobs is empty'
+end
+
+begin "push says nothing when piped; a lane may be a number"
+feed 'x\n' shmq-push jobs/2
+want_rc 0
+want_none err
+run shmq-pop jobs --lane low
+want_rc 0
+want out x
+end
+
+begin "pop -v writes lane, length and attempts to stderr"
+shmq-push jobs/low five5
+run shmq-pop -v jobs
+want_rc 0
+want out five5
+want err 'jobs/low  5 B  attempts 1'
+end
+
+begin "empty lines are messages, and so is a last line without newline"
+feed '\n\nend' shmq-push -v jobs
+want err 'pushed 3 messages to jobs/normal'
+run shmq-pop jobs --all
+want out '
+
+end'
+end
+
+begin "empty input is no message and no error"
+feed '' shmq-push -v jobs
+want_rc 0
+want err 'pushed 0 messages to jobs/normal'
+end
+
+begin "push -0 keeps newlines inside messages, pop -0 gives them back"
+feed 'a\nb\0\0\n\0last' shmq-push -0 jobs
+want_rc 0
+run shmq-pop -0 jobs --all
+printf 'a\nb\0\0\n\0last\0' | cmp -s - "$T/out" || fault "bytes differ"
+end
+
+begin "--delimiter takes a character, an escape and a number"
+for d in ',' '\t' '\0' x2c '\x2C' '\\'; do
+	case $d in
+	'\t') c='\t' ;;
+	'\0') c='\0' ;;
+	'\\') c='\\' ;;
+	*) c=, ;;
+	esac
+	feed "one${c}two${c}" shmq-push jobs --delimiter "$d"
+	run shmq-pop jobs --all --delimiter "$d"
+	cmp -s "$T/in" "$T/out" || fault "--delimiter $d"
+done
+end
+
+begin "push --count stops after so many"
+feed '1\n2\n3\n4\n' shmq-push -v jobs --count 2
+want_rc 0
+want err 'pushed 2 messages to jobs/normal'
+run shmq-pop jobs --all
+want out '1
+2'
+end
+
+begin "a text that looks like an option goes after --"
+run shmq-push jobs -- -q --all
+want_rc 0
+run shmq-pop jobs --all
+want out '-q
+--all'
+end
+
+begin "push without a lane takes the only one, or asks which"
+shmq-push quiet here
+run shmq-pop quiet
+want out here
+shmq-create two --lane a:4 --lane b:4
+run shmq-push two x
+want_rc 64
+want_part err 'name one, as in two/a'
+shmq-rm two
+end
+
+begin "a line that is too long is named by number, after those before it; exit 65"
+printf 'one\ntwo\n' >"$T/in"
+printf '%0257d\nfour\n' 0 >>"$T/in"
+run shmq-push jobs <"$T/in"
+want_rc 65
+want_part err 'line 3 ("0000000000000000000000000000000000000000"...) is longer than the 256 B'
+want_part err '2 pushed'
+run shmq-pop jobs --all
+want out 'one
+two'
+end
+
+begin "a line without end is refused as soon as it is too long"
+head -c 300000 /dev/zero | tr '\0' x >"$T/in"
+run shmq-push jobs <"$T/in"
+want_rc 65
+want_part err 'line 1 ('
+want_part err '0 pushed'
+end
+
+begin "a line of just the size goes through; a text over it exits 65"
+line=$(printf '%0256d' 7)
+feed "$line\n" shmq-push jobs
+want_rc 0
+run shmq-pop jobs
+want out "$line"
+run shmq-push jobs ok "${line}8"
+want_rc 65
+want_part err 'argument 2 ('
+want_part err '1 pushed'
+shmq-pop jobs >/dev/null
+end
+
+begin "messages of the largest size go through unchanged"
+shmq-create large --lane x:4 --msg-size 1M
+head -c 1048576 /dev/urandom | tr '\n' x >"$T/big"
+echo >>"$T/big"
+run shmq-push large <"$T/big"
+want_rc 0
+run shmq-pop large
+cmp -s "$T/big" "$T/out" || fault "bytes differ"
+: >"$T/out"
+shmq-rm large
+end
+
+begin "100,000 lines through push and pop arrive byte-identical and in order"
+awk 'BEGIN { srand(7); for (i = 1; i <= 100000; i++) {
+	s = i; for (n = int(rand() * 6); n > 0; n--) s = s " and more"; print s } }' >"$T/lines"
+shmq-create pipe --lane x:500
+shmq-push pipe --when-full=wait <"$T/lines" 2>"$T/push.err" &
+p=$! pids="$pids $!"
+run shmq-pop pipe --follow --count 100000
+want_rc 0
+reap $p
+want_same $rc 0 'exit status of push'
+cmp -s "$T/lines" "$T/out" || fault "bytes differ"
+want_same "$(cells pipe depth,pushed,popped)" '0 100000 100000' depth,pushed,popped
+: >"$T/out"
+shmq-rm pipe
+end
+
+begin "a line is delivered at once while stdin stays open, half a line is not"
+mkfifo "$T/slow"
+shmq-push jobs <"$T/slow" 2>"$T/push.err" &
+p=$! pids="$pids $!"
+exec 3<>"$T/slow" # also a reader, so that no SIGPIPE ends us
+echo one >&3
+run shmq-pop jobs --timeout 5s
+want out one
+printf tw >&3
+run shmq-pop jobs --timeout 200ms
+want_rc 75
+echo o >&3
+run shmq-pop jobs --timeout 5s
+want out two
+exec 3>&-
+reap $p
+want_same $rc 0 'exit status of push'
+end
+
+begin "pop --timeout says how long it waited and exits 75"
+t0=$(now_ms)
+run shmq-pop jobs --timeout 250ms
+t1=$(now_ms)
+want_rc 75
+want err 'shmq-pop: jobs is still empty after 250 ms'
+[ $((t1 - t0)) -ge 250 ] || fault "it waited $((t1 - t0)) ms"
+end
+
+begin "pop --follow is woken by a push, and with --count it ends"
+shmq-pop jobs --follow --count 2 >"$T/follow" 2>"$T/pop.err" &
+p=$! pids="$pids $!"
+soon attached jobs 1
+shmq-push jobs a
+shmq-push jobs b
+reap $p
+want_same $rc 0 'exit status of pop'
+want_same "$(cat "$T/follow")" 'a
+b' output
+end
+
+# ---- full ---------------------------------------------------------------------------
+
+begin "push into a full lane stops, names the first message refused, exits 75"
+yes | head -n 70 >"$T/in"
+run shmq-push jobs --lane high --when-full=stop <"$T/in"
+want_rc 75
+want err 'shmq-push: jobs/high is full (64 of 64); 64 pushed, 1 refused
+  not pushed:  line 65 ("y") and what follows
+  wait for room: --when-full=wait    count and go on: --when-full=skip'
+run shmq-push -q jobs/high last
+want_rc 75
+want_part err 'not pushed:  argument 1 ("last")'
+end
+
+begin "push --when-full=skip counts, goes on and exits 75"
+shmq-pop jobs/high --count 2 >/dev/null
+feed 'a\nb\nc\nd\ne\n' shmq-push jobs/high --when-full=skip
+want_rc 75
+want err 'shmq-push: jobs/high was full: 2 pushed, 3 skipped'
+end
+
+begin "push --timeout waits so long for room and exits 75"
+t0=$(now_ms)
+run shmq-push jobs/high x --timeout 0.25
+t1=$(now_ms)
+want_rc 75
+want_part err 'jobs/high is still full after 250 ms (64 of 64); 0 pushed, 1 refused'
+[ $((t1 - t0)) -ge 250 ] || fault "it waited $((t1 - t0)) ms"
+end
+
+begin "push --when-full=wait goes on when there is room"
+shmq-push jobs/high --when-full=wait waited 2>"$T/push.err" &
+p=$! pids="$pids $!"
+soon attached jobs 1
+kill -0 $p || fault "it did not wait"
+shmq-pop jobs/high >/dev/null
+reap $p
+want_same $rc 0 'exit status of push'
+run shmq-pop jobs/high --all
+want_same "$(wc -l <"$T/out") $(tail -n 1 "$T/out")" '64 waited' 'lines and last line'
+end
+
+# ---- stdout ---------------------------------------------------------------------------
+
+depth() { cells "$1" depth; }
+have_depth() { [ "$(depth "$1")" = "$2" ]; }
+
+begin "a write that fails exits 74 and says how many messages are lost"
+feed '1\n2\n' shmq-push jobs
+shmq-pop jobs >/dev/full 2>"$T/err"
+rc=$?
+want_rc 74
+want_part err 'stdout: No space left on device; 0 written, 1 popped message lost'
+want_same "$(depth jobs)" 1 depth
+end
+
+begin "with stdout closed nothing is popped and the exit status is 74"
+shmq-pop jobs --all >&- 2>"$T/err"
+rc=$?
+want_rc 74
+want_part err '0 popped messages lost'
+want_same "$(depth jobs)" 1 depth
+shmq-pop jobs >/dev/null
+end
+
+begin "with stdin closed push exits 74, with stdout closed stat does"
+shmq-push jobs <&- >"$T/out" 2>"$T/err"
+rc=$?
+want_rc 74
+want_part err 'stdin: '
+shmq-stat jobs >&- 2>"$T/err"
+rc=$?
+want_rc 74
+want_part err 'stdout: '
+end
+
+begin "a reader that goes away ends pop with 74, and the queue keeps the rest"
+seq 4000 | shmq-push jobs/low
+{ shmq-pop jobs --all 2>"$T/err"; echo $? >"$T/rc"; } | sed 1q >"$T/out"
+rc=$(cat "$T/rc")
+# A pipe holds 64 KiB, so all of them may have been written before sed left.
+if [ "$rc" = 74 ]; then
+	want_part err 'stdout: Broken pipe'
+else
+	want_rc 0
+fi
+want out 1
+shmq-pop -q jobs --all >/dev/null
+end
+
+begin "a reader that stalls leaves the messages in the queue, SIGINT loses none"
+awk 'BEGIN { for (i = 1; i <= 4000; i++) printf "%0250d\n", i }' >"$T/in"
+shmq-push jobs/low <"$T/in"
+mkfifo "$T/stalled"
+$interruptible shmq-pop jobs --follow >"$T/stalled" 2>"$T/err" &
+p=$! pids="$pids $!"
+exec 4<"$T/stalled"
+started() { [ "$(depth jobs)" -lt 4000 ]; }
+soon started
+left=
+while now=$(depth jobs); [ "$now" != "$left" ]; do # until the pipe is full
+	left=$now
+	sleep 0.3
+done
+[ "$left" -gt 3000 ] || fault "$left messages left"
+kill -INT $p
+reap $p
+want_rc 130
+want_part err "interrupted; $((4000 - left)) messages taken from jobs"
+want_same "$(depth jobs)" "$left" 'depth after SIGINT'
+cat <&4 >"$T/out"
+exec 4<&-
+shmq-pop jobs --all >>"$T/out"
+cmp -s "$T/in" "$T/out" || fault "what came out is not what went in"
+: >"$T/out"
+end
+
+# ---- signals ---------------------------------------------------------------------------
+
+interrupt() { # SIGNAL COMMAND...: sets rc and the time it took, attached before
+	signal=$1
+	shift
+	$interruptible "$@" >"$T/out" 2>"$T/err" <"$T/idle" &
+	p=$! pids="$pids $!"
+	soon attached jobs 1
+	sleep 0.1
+	t0=$(now_ms)
+	kill "-$signal" $p
+	reap $p
+	took=$(($(now_ms) - t0))
+}
+quick() { # SIGNAL COMMAND...: within 100 ms in one of five attempts, for busy machines
+	attempt=0
+	while [ $attempt -lt 5 ]; do
+		interrupt "$@"
+		[ $took -ge 100 ] || return 0
+		attempt=$((attempt + 1))
+	done
+	fault "it took $took ms"
+}
+mkfifo "$T/idle"
+exec 5<>"$T/idle"
+
+begin "pop --follow ends within 100 ms of SIGINT with 130 and a report"
+quick INT shmq-pop jobs --follow
+want_rc 130
+want err 'shmq-pop: interrupted; 0 messages taken from jobs'
+end
+
+begin "push that waits for stdin ends within 100 ms of SIGINT with 130 and a report"
+quick INT shmq-push jobs
+want_rc 130
+want err 'shmq-push: interrupted; 0 messages pushed to jobs/normal'
+end
+
+begin "push that waits for room ends within 100 ms of SIGINT with 130 and a report"
+shmq-create --if-missing full --lane x:2
+quick INT sh -c 'exec shmq-push jobs/high --when-full=wait $(seq 70)'
+want_rc 130
+want_part err 'messages pushed to jobs/high'
+shmq-pop -q jobs --all >/dev/null
+shmq-rm full
+end
+
+begin "SIGTERM ends pop --follow with 143"
+quick TERM shmq-pop jobs --follow
+want_rc 143
+end
+exec 5>&-
+
+# ---- stat ------------------------------------------------------------------------------
+
+shmq-create metrics --lane all:10 --stamp
+seq 10 | shmq-push metrics
+shmq-push metrics over 2>/dev/null
+shmq-push jobs/low 1 2 3
+
+begin "stat shows a table of all queues, sorted"
+run shmq-stat
+want_rc 0
+want_none err
+sed -E 's/[0-9.]+ [KM]iB/SIZE/; s/ +/ /g' "$T/out" >"$T/squeezed"
+mv "$T/squeezed" "$T/out"
+want out 'QUEUE LANES DEPTH HELD CAP USE% PROD CONS SIZE STATE
+jobs 3 3 0 5184 0% 0 0 SIZE ok
+metrics 1 10 0 10 100% 0 0 SIZE FULL, nobody reads
+quiet 1 0 0 10 0% 0 0 SIZE ok'
+end
+
+begin "stat --columns, --no-header and --bytes are for scripts"
+run shmq-stat metrics --no-header --columns queue,depth,rejected
+want_rc 0
+want out 'metrics  10  1'
+run shmq-stat metrics --columns depth,queue
+want out 'DEPTH  QUEUE
+   10  metrics'
+run shmq-stat --columns help
+want_rc 0
+want_part out 'queue,lanes,depth,held'
+want_same "$(cells metrics size)" "$(stat -c %s "$SHMQ_DIR/shmq.metrics")" 'bytes'
+end
+
+begin "stat -v shows owner, lanes and participants"
+shmq-pop quiet --follow >"$T/follow" 2>"$T/pop.err" &
+p=$! pids="$pids $!"
+soon attached quiet 1
+run shmq-stat -v quiet metrics
+want_rc 0
+want_part out "$(id -un):$(id -gn) 0600"
+want_part out '(shmq-create)'
+want_part out "$p "
+grep -q "^$p .* shmq-pop .* alive\$" "$T/out" || fault "no line of pid $p"
+grep -Eq '^all +10 +0 +10 +100% +10 +0 +1 ' "$T/out" || fault "no line of lane all"
+end
+
+begin "stat --json is valid and has the numbers"
+run shmq-stat --json jobs metrics quiet
+want_rc 0
+python3 -m json.tool "$T/out" >/dev/null || fault "not JSON"
+want_same "$(json 'd["schema"], [q["name"] for q in d["queues"]]')" \
+	"('shmq-stat/1', ['jobs', 'metrics', 'quiet'])" 'schema and queues'
+want_same "$(json '[(l["name"], l["depth"], l["capacity"]) for l in d["queues"][0]["lanes"]]')" \
+	"[('high', 0, 64), ('normal', 0, 1024), ('low', 3, 4096)]" 'lanes of jobs'
+want_same "$(json '[d["queues"][1]["lanes"][0][k] for k in ("pushed", "popped", "rejected")]')" \
+	'[10, 0, 1]' 'counters of metrics'
+want_same "$(json 'd["queues"][1]["lanes"][0]["oldest_ns"] > 0')" True 'age with --stamp'
+want_same "$(json 'd["queues"][0]["lanes"][2]["oldest_ns"]')" 0 'age without --stamp'
+want_same "$(json '[(p["pid"], p["command"], p["alive"]) for p in d["queues"][2]["participants"]]')" \
+	"[($p, 'shmq-pop', True)]" 'participants of quiet'
+want_same "$(json '" ".join(d["queues"][0]["lanes"][0])')" 'name depth held capacity pushed popped rejected oldest_ns unfinished redelivered' 'keys of a lane'
+want_same "$(json 'd["queues"][0]["item_size"], d["queues"][0]["mode"]')" "(256, '0600')" shape
+end
+
+begin "stat --json without queues is an empty list"
+SHMQ_DIR=$T run shmq-stat --json
+want_rc 0
+want_same "$(json 'd["queues"]')" '[]' queues
+end
+
+begin "stat --as-create prints a command that makes the same shape"
+run shmq-stat metrics --as-create
+want_rc 0
+command=$(cat "$T/out")
+want_part out 'shmq-create metrics --lane all:10 --msg-size 64 --participants 64 --mode 0600 --stamp'
+run sh -c "$command --if-missing"
+want_rc 0
+end
+
+begin "stat --watch appends lines, repeats the titles, and Ctrl-C ends it with 0"
+run timeout --preserve-status -s INT 2 shmq-stat jobs --watch=20ms
+want_rc 0
+want_none err
+lines=$(wc -l <"$T/out")
+[ "$lines" -gt 25 ] || fault "$lines lines in two seconds"
+want_same "$(sed -n '1p;22p' "$T/out" | grep -c '^    time   depth')" 2 'titles in line 1 and 22'
+sed -n 2p "$T/out" | grep -Eq '^[0-9:]{8} +3 +0 +- +- +- ' || fault "line 2"
+end
+
+begin "stat --watch shows rates, and with --json a document a line"
+$interruptible shmq-stat jobs --watch=200ms >"$T/watch" 2>"$T/err" &
+w=$! pids="$pids $!"
+soon grep -q ' - ' "$T/watch"
+seq 100 | shmq-push jobs/low
+soon grep -Eq '^[0-9:]{8} +103 +0 +[1-9][0-9]* +0 +0 ' "$T/watch"
+kill -INT $w
+reap $w
+want_rc 0
+run timeout --preserve-status -s INT 0.5 shmq-stat jobs --watch=50ms --json --no-header
+want_rc 0
+want_same "$(grep -c '^{"schema":"shmq-stat/1",.*}$' "$T/out")" "$(wc -l <"$T/out")" documents
+end
+
+begin "stat --watch ends with 66 when the queue is removed"
+shmq-create gone --lane x:2
+$interruptible shmq-stat gone --watch=50ms >"$T/watch" 2>"$T/err" &
+w=$! pids="$pids $!"
+soon test -s "$T/watch"
+shmq-rm gone
+reap $w
+want_rc 66
+want_part err 'shmq-stat: gone: '
+end
+
+begin "stat --check exits 0, 1 or 2 and prints the line of a plug-in"
+run shmq-stat --check jobs
+want_rc 0
+want_part out 'OK jobs/low: depth 103 of 4096 (3%), no live reader | depth_high=0;52;61;0;64 '
+run shmq-stat --check metrics --warn depth=80% --crit depth=11
+want_rc 1
+want_part out 'WARNING metrics: depth 10 of 10 (100%), oldest '
+want_part out ', no live reader | depth=10;8;11;0;10'
+run shmq-stat --check metrics
+want_rc 2
+want_part out 'CRITICAL metrics: '
+run shmq-stat --check jobs --crit readers=0
+want_rc 2
+run shmq-stat --check metrics --warn age=1ns --crit age=1d
+want_rc 1
+end
+
+begin "stat --check exits 3 if the queue cannot be looked at"
+run shmq-stat --check missing
+want_rc 3
+want_part out 'UNKNOWN missing: '
+end
+
+begin "stat of a missing queue exits 66 and shows the others"
+run shmq-stat missing jobs
+want_rc 66
+want_part err 'shmq-stat: missing: '
+want_part out 'jobs  '
+end
+
+# ---- rm ----------------------------------------------------------------------------------
+
+begin "rm refuses a queue in use, names the pid and exits 69; nothing is removed"
+run shmq-rm metrics quiet
+want_rc 69
+grep -Eq "^shmq-rm: quiet has 1 live (consumer|participant) \(pid $p\); nothing removed\.  --force removes the name anyway\$" \
+	"$T/err" || fault "not the words"
+run shmq-stat --names
+want out 'jobs
+metrics
+quiet'
+end
+
+begin "rm --stale leaves a queue in use alone, and --dry-run everything"
+run shmq-rm --stale --dry-run metrics quiet
+want_rc 0
+want_part out 'would remove metrics: '
+want_part out '10 messages waiting'
+run shmq-rm -v --stale metrics quiet
+want_rc 0
+want_part err 'removed metrics: '
+want_part err 'kept quiet: '
+run shmq-stat --names
+want out 'jobs
+quiet'
+run shmq-rm --stale
+want_rc 0
+end
+
+begin "rm --force removes the name; who has the queue open goes on"
+run shmq-rm --force quiet
+want_rc 0
+want_none err
+kill -0 "$p" || fault "the process is gone"
+run shmq-stat quiet
+want_rc 66
+kill "$p"
+reap "$p"
+end
+
+begin "rm does not mind participants that were killed"
+shmq-create killed --lane x:4
+shmq-pop killed --follow >"$T/follow" 2>&1 &
+p=$! pids="$pids $!"
+soon attached killed 1
+kill -9 $p
+reap $p
+run shmq-rm killed
+want_rc 0
+end
+
+begin "rm of a missing queue exits 66 and removes none of the others"
+run shmq-rm jobs missing
+want_rc 66
+want_part err 'shmq-rm: missing: '
+run shmq-stat --names
+want out jobs
+end
+
+# ---- what is not a queue, and who may not --------------------------------------------------
+
+for kind in text empty truncated directory; do
+	begin "a $kind in the place of a queue exits 65 everywhere"
+	bad=$SHMQ_DIR/shmq.bad
+	case $kind in
+	text) seq 100000 >"$bad" ;;
+	empty) : >"$bad" ;;
+	truncated) head -c 8192 "$SHMQ_DIR/shmq.jobs" >"$bad" ;;
+	directory) mkdir "$bad" ;;
+	esac
+	[ $kind = directory ] || chmod 600 "$bad"
+	for command in 'shmq-stat bad' 'shmq-stat' 'shmq-push bad x' 'shmq-pop bad' 'shmq-rm bad' \
+		'shmq-create bad'; do
+		run $command </dev/null
+		[ $rc = 65 ] || fault "$command: exit status $rc: $(cat "$T/err")"
+		want_part err ' bad: '
+	done
+	if [ $kind = directory ]; then
+		rmdir "$bad"
+	else
+		run shmq-rm --force bad
+		want_rc 0
+		[ ! -e "$bad" ] || fault "rm --force left it"
+	fi
+	end
+done
+
+begin "push, pop and rm of a missing queue or lane exit 66"
+for command in 'shmq-push missing x' 'shmq-pop missing' 'shmq-rm missing' 'shmq-push jobs/urgent x' \
+	'shmq-pop jobs/urgent' 'shmq-pop jobs/3' 'shmq-push jobs x --lane 01x'; do
+	run $command
+	[ $rc = 66 ] || fault "$command: exit status $rc"
+done
+run shmq-pop jobs/urgent
+want err 'shmq-pop: jobs has no lane urgent; it has: high normal low'
+end
+
+begin "a participant more than the queue takes exits 71 and says what to do"
+shmq-create small --lane x:4 --participants 1
+shmq-pop small --follow >"$T/follow" 2>&1 &
+p=$! pids="$pids $!"
+soon attached small 1
+run shmq-push small x
+want_rc 71
+want_part err 'shmq-stat NAME -v'
+kill $p
+reap $p
+run shmq-push small x
+want_rc 0
+shmq-rm small
+end
+
+chmod 1777 "$SHMQ_DIR"
+chmod 777 "$T"
+as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"; }
+others=
+[ "$(id -u)" = 0 ] || others="not root"
+[ -n "$others" ] || has setpriv || others="no setpriv"
+[ -n "$others" ] || as_nobody shmq-stat --names >/dev/null 2>&1 ||
+	others="another user may not run the tools there"
+
+begin "with mode 0440 another user may look, and no more"
+if [ -n "$others" ]; then
+	skip "$others"
+else
+	shmq-create shared --lane x:4 --group 65534
+	shmq-push shared one
+	chmod 0440 "$SHMQ_DIR/shmq.shared"
+	for option in --no-header -v --json --as-create --check; do
+		run as_nobody shmq-stat shared $option
+		want_rc 0
+	done
+	want_part out 'OK shared: depth 1 of 4'
+	run as_nobody shmq-pop shared
+	want_rc 77
+	run as_nobody shmq-rm shared
+	want_rc 77
+	chmod 0400 "$SHMQ_DIR/shmq.shared"
+	run as_nobody shmq-stat shared
+	want_rc 77
+	want_same "$(depth shared)" 1 depth
+	shmq-rm shared
+	end
+fi
+
+begin "a queue of another user needs --any-owner"
+if [ -n "$others" ]; then
+	skip "$others"
+else
+	as_nobody shmq-create theirs --lane x:4
+	run shmq-push theirs one
+	want_rc 77
+	want_part err '--any-owner'
+	run shmq-push theirs one --any-owner
+	want_rc 0
+	run shmq-pop theirs --any-owner
+	want_rc 0
+	want out one
+	shmq-rm theirs
+	end
+fi
+
+begin "a group shares a queue of mode 0660"
+if [ -n "$others" ]; then
+	skip "$others"
+else
+	shmq-create grouped --lane x:4 --mode 0660 --group 65534
+	run as_nobody shmq-push grouped hello
+	want_rc 0
+	run shmq-pop grouped
+	want out hello
+	shmq-rm grouped
+	end
+fi
+
+# ---- terminals --------------------------------------------------------------------------------
+
+terminal() { # COMMAND: on a terminal of its own, output of both streams in out
+	script -qec "$1" /dev/null </dev/null 2>"$T/err" | tr -d '\r' >"$T/out"
+}
+
+begin "on a terminal create, push and rm say what they did, with -q they do not"
+if ! has script; then
+	skip "no script(1)"
+else
+	terminal 'shmq-create t --lane x:4; shmq-push t hello; shmq-rm t'
+	want_part out 'created t: 1 lane, 4 messages of up to 64 B'
+	want_part out 'pushed 1 message to t/x'
+	want_part out 'removed t: '
+	terminal 'shmq-create -q t --lane x:4; shmq-push -q t hello; shmq-rm -q t'
+	want_none out
+	end
+fi
+
+begin "push prints help and exits 64 when stdin is a terminal"
+if ! has script; then
+	skip "no script(1)"
+else
+	terminal 'shmq-push jobs; echo status $?'
+	want_part out 'Usage: shmq-push'
+	want_part out 'status 64'
+	end
+fi
+
+begin "nothing is left but what was made here"
+shmq-rm jobs
+run shmq-stat --names
+want_rc 0
+want_none out
+end
+
+echo "1..$nr"

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tool.c - the manners that all shmq-* commands share: what is said and when,
+ * which number they exit with, how a queue and a lane are named on the command
+ * line, and how they stop when asked to.
+ *
+ * Data goes to stdout and words to stderr. Errors are always printed and say what
+ * to do next; success is reported to people only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+enum tool_talk tool_talk;
+volatile sig_atomic_t tool_signal;
+
+/* ---- options ---- */
+
+void tool_init(void)
+{
+	/* The wrong way round, so that use of the stream fails as if it were closed. */
+	static const int modes[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+	static char version[80];
+
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", modes[fd]); /* takes the lowest number: fd */
+	snprintf(version, sizeof(version), "%s (libshmq) %s",
+		 program_invocation_short_name, shmq_version());
+	argp_program_version = version;
+}
+
+error_t tool_parse(int key, char *arg, struct argp_state *state)
+{
+	(void)arg;
+	switch (key) {
+	case 'q':
+		tool_talk = TOOL_QUIET;
+		return 0;
+	case 'v':
+		tool_talk = TOOL_VERBOSE;
+		return 0;
+	case 'h':
+		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+uint64_t tool_arg_size(struct argp_state *state, const char *opt, const char *arg)
+{
+	uint64_t v = 0;
+	int err = tool_size(arg, &v);
+
+	if (err == -ERANGE)
+		argp_error(state, "%s %s: too large", opt, arg);
+	else if (err)
+		argp_error(
+			state,
+			"%s '%s' is not a size; write 4096, 64K (65536) or 64KB (64000)",
+			opt, arg);
+	return v;
+}
+
+uint64_t tool_arg_count(struct argp_state *state, const char *opt, const char *arg)
+{
+	uint64_t v = 0;
+
+	if (tool_size(arg, &v) || !v)
+		argp_error(state, "%s '%s' is not a number of 1 or more", opt, arg);
+	return v;
+}
+
+int64_t tool_arg_time(struct argp_state *state, const char *opt, const char *arg)
+{
+	int64_t ns = 0;
+	int err = tool_time(arg, &ns);
+
+	if (err == -ERANGE)
+		argp_error(state, "%s %s: too long", opt, arg);
+	else if (err)
+		argp_error(state, "%s '%s' is not a time; write 250ms, 1.5s or 2m", opt,
+			   arg);
+	return ns;
+}
+
+int tool_arg_delimiter(struct argp_state *state, const char *arg)
+{
+	int c = tool_delimiter(arg);
+
+	if (c < 0)
+		argp_error(state,
+			   "--delimiter '%s' is not one byte; write ',', '\\n', '\\t', "
+			   "'\\0' or x1e",
+			   arg);
+	return c;
+}
+
+/* ---- words ---- */
+
+void tool_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+void tool_say(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (tool_talk == TOOL_QUIET || (tool_talk == TOOL_AUTO && !isatty(STDERR_FILENO)))
+		return;
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+int tool_exit_code(int err)
+{
+	switch (-err) {
+	case 0:
+		return EX_OK;
+	case ENOENT:
+	case ECHRNG:
+		return EX_NOINPUT;
+	case EACCES:
+	case EPERM:
+		return EX_NOPERM;
+	case EBADMSG:
+	case EPROTONOSUPPORT:
+	case EMSGSIZE:
+		return EX_DATAERR;
+	case EEXIST:
+	case ENOSPC:
+		return EX_CANTCREAT;
+	case EAGAIN:
+	case ETIMEDOUT:
+		return EX_TEMPFAIL;
+	case EINVAL:
+	case EDOM:
+	case ENAMETOOLONG:
+		return EX_USAGE;
+	default:
+		return EX_OSERR;
+	}
+}
+
+/* What helps after @err, as lines below the error. "" if nothing is known to. */
+static const char *next_step(int err)
+{
+	switch (-err) {
+	case ENOENT:
+		return "\n  list the queues:  shmq-stat    make one:  shmq-create NAME";
+	case EACCES:
+		return "\n  share a queue:  shmq-create NAME --mode 0660 --group GROUP";
+	case EBADMSG:
+		return "\n  if it is in the way:  shmq-rm --force NAME    then:  "
+		       "shmq-create NAME";
+	case EPROTONOSUPPORT:
+		return "\n  use the tools of the release that made it, or replace it:"
+		       "  shmq-rm --force NAME";
+	case EUSERS:
+		return "\n  who is attached:  shmq-stat NAME -v    allow more:"
+		       "  shmq-create --participants N";
+	case ENOSPC:
+	case ENOMEM:
+		return "\n  see what it takes:  shmq-create --dry-run    "
+		       "what is there:  shmq-stat";
+	case EINVAL:
+	case ENAMETOOLONG:
+		return "\n  names are letters, digits and . _ - (at most 200); "
+		       "a lane follows after /: jobs/high";
+	default:
+		return "";
+	}
+}
+
+int tool_fail(int err, const char *what, const char *detail)
+{
+	char words[256];
+	bool more = detail && *detail;
+
+	shmq_strerror(err, words, sizeof(words));
+	tool_error("%s: %s%s%s%s%s", what, words, more ? " (" : "", more ? detail : "",
+		   more ? ")" : "", next_step(err));
+	return tool_exit_code(err);
+}
+
+int tool_finish(int rc)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return rc;
+	tool_error("stdout: %s", strerror(errno));
+	return EX_IOERR;
+}
+
+/* ---- names, queues ---- */
+
+void tool_target(struct argp_state *state, const char *arg, struct tool_target *t)
+{
+	const char *name = arg + (arg[0] == '/');
+	const char *lane = strchrnul(name, '/');
+	size_t len = (size_t)(lane - name);
+
+	if (!len)
+		argp_error(state, "'%s': a queue needs a name", arg);
+	if (len >= sizeof(t->name))
+		argp_error(state, "the name of a queue has at most %d bytes, not %zu",
+			   SHMQ_NAME_MAX, len);
+	memcpy(t->name, name, len);
+	t->name[len] = '\0';
+	t->lane[0] = '\0';
+	if (!*lane)
+		return;
+	lane++;
+	if (!*lane || strlen(lane) >= sizeof(t->lane))
+		argp_error(state, "'%s': the name of a lane has 1 to %d bytes", arg,
+			   SHMQ_LANE_NAME_MAX);
+	strcpy(t->lane, lane);
+}
+
+const char *tool_queue(struct argp_state *state, const char *arg)
+{
+	struct tool_target t;
+
+	tool_target(state, arg, &t);
+	if (t.lane[0])
+		argp_error(state, "'%s' names a lane; give the queue only: %s", arg,
+			   t.name);
+	return arg + (arg[0] == '/');
+}
+
+int tool_open(struct shmq **q, struct shmq_stat *st, const char *name, unsigned flags)
+{
+	int err = shmq_open(q, name, flags);
+
+	if (err == -EPERM && !(flags & SHMQ_ANY_OWNER)) {
+		tool_error("%s: not yours (%s)\n  if you trust its owner:  --any-owner",
+			   name, shmq_detail());
+		return EX_NOPERM;
+	}
+	if (err)
+		return tool_fail(err, name, shmq_detail());
+	st->sz = sizeof(*st);
+	err = shmq_stat(*q, st);
+	if (!err)
+		return 0;
+	shmq_close(*q);
+	*q = NULL;
+	return tool_fail(err, name, NULL);
+}
+
+int tool_lane(const struct shmq_stat *st, const char *lane, int *out)
+{
+	char names[SHMQ_MAX_LANES * (SHMQ_LANE_NAME_MAX + 2)] = "";
+	char *end;
+	unsigned long n;
+
+	for (uint32_t i = 0; i < st->nr_lanes; i++) {
+		if (!strcmp(st->lanes[i].name, lane)) {
+			*out = (int)i;
+			return 0;
+		}
+		strcat(strcat(names, " "), st->lanes[i].name);
+	}
+	n = strtoul(lane, &end, 10);
+	if (lane[0] >= '0' && lane[0] <= '9' && !*end && n < st->nr_lanes) {
+		*out = (int)n;
+		return 0;
+	}
+	tool_error("%s has no lane %s; it has:%s", st->name, lane, names);
+	return EX_NOINPUT;
+}
+
+int tool_look(const char *name, struct tool_view *v)
+{
+	struct shmq *q;
+	int n, err = shmq_open(&q, name, SHMQ_OBSERVE);
+
+	v->who = NULL;
+	v->nr_who = 0;
+	if (err)
+		return err;
+	v->st.sz = sizeof(v->st);
+	err = shmq_stat(q, &v->st);
+	if (err)
+		goto out;
+	v->who = calloc(v->st.max_participants, sizeof(*v->who));
+	if (!v->who) {
+		err = -ENOMEM;
+		goto out;
+	}
+	n = shmq_participants(q, v->who, (int)v->st.max_participants);
+	if (n < 0) {
+		err = n;
+		goto out;
+	}
+	v->nr_who = n < (int)v->st.max_participants ? n : (int)v->st.max_participants;
+	tool_printable(v->st.creator);
+	for (int i = 0; i < v->nr_who; i++)
+		tool_printable(v->who[i].command);
+out:
+	shmq_close(q);
+	if (err) {
+		free(v->who);
+		v->who = NULL;
+	}
+	return err;
+}
+
+/* ---- signals ---- */
+
+static timer_t nag; /* repeats the interruption until the tool has seen it */
+
+static void stop(int signo)
+{
+	static const struct itimerspec every = {{0, 20000000}, {0, 20000000}};
+	int saved = errno;
+
+	if (signo != SIGALRM && !tool_signal) {
+		tool_signal = signo;
+		timer_settime(nag, 0, &every, NULL);
+	}
+	errno = saved;
+}
+
+void tool_signals(void)
+{
+	static const int stops[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+	struct sigaction sa = {.sa_handler = stop}, old; /* no SA_RESTART: calls end */
+
+	signal(SIGPIPE, SIG_IGN);
+	if (timer_create(CLOCK_MONOTONIC, &ev, &nag))
+		return; /* the default action of the signals still ends the tool */
+	sigaction(SIGALRM, &sa, NULL);
+	for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++)
+		if (!sigaction(stops[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			sigaction(stops[i], &sa, NULL);
+}
