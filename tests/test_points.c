@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_points.c - a process is killed at each named death point (lib/point.h), at
+ * the first, second and third time it comes by, and the queue is then as if its
+ * unfinished call had happened, or had not.
+ *
+ * The scene is set so that every point is passed: a producer that died with a
+ * ticket (its hole lies in front), a consumer that died with an item, and a victim
+ * that attaches, pushes, pops, recovers the two, and leaves. What the victim had
+ * finished is in a log in shared memory, written before and after each call.
+ *
+ * A new POINT() is covered the day it is written: the names come from the ELF
+ * section, and a point that is never passed fails the test.
+ */
+#include "common.h"
+
+#include "lane.h"
+#include "point.h"
+#include "recover.h"
+
+#define CAPACITY 40
+#define ITEMS 16 /* waiting when the victim comes */
+#define TIMES 3
+
+extern const char *const __start_shmq_points[];
+extern const char *const __stop_shmq_points[];
+
+enum { IDLE, PUSHING, POPPING };
+
+struct log { /* of the victim, in memory that outlives it */
+	int doing, passed;
+	int first, n; /* of the push it is in */
+	bool pushed[256], popped[256];
+};
+
+static struct log *victim_log;
+static const char *kill_at;
+static int kill_after;
+
+static void hook(const char *name)
+{
+	if (kill_at && !strcmp(name, kill_at) && ++victim_log->passed == kill_after)
+		kill(getpid(), SIGKILL);
+}
+
+static void arm(const char *name, int times)
+{
+	kill_at = name;
+	kill_after = times;
+	victim_log->passed = 0;
+	shmq_point_hook = hook;
+}
+
+static void push_ids(struct shmq *q, int first, int n)
+{
+	struct iovec v[ITEMS];
+	uint64_t ids[ITEMS];
+	int i;
+
+	for (i = 0; i < n; i++) {
+		ids[i] = (uint64_t)(first + i);
+		v[i] = (struct iovec){ &ids[i], sizeof ids[i] };
+	}
+	victim_log->first = first;
+	victim_log->n = n;
+	victim_log->doing = PUSHING;
+	must_eq(n == 1 ? shmq_push(q, 0, &ids[0], 8, 0) == 0 : shmq_push_n(q, 0, v, n, 0), n);
+	for (i = 0; i < n; i++)
+		victim_log->pushed[first + i] = true;
+	victim_log->doing = IDLE;
+}
+
+static void pop_id(struct shmq *q)
+{
+	uint64_t id;
+
+	victim_log->doing = POPPING;
+	must_eq(shmq_pop(q, SHMQ_ANY_LANE, &id, sizeof id, NULL, 0), 8);
+	must(id < 256);
+	victim_log->popped[id] = true;
+	victim_log->doing = IDLE;
+}
+
+/* The two who died before the victim came. */
+static int dead_producer(void *arg)
+{
+	struct shmq *q = attach("points");
+	uint64_t id = 250;
+
+	(void)arg;
+	push_ids(q, 0, 1); /* the first push goes the long way */
+	arm("push_one:exact", 1);
+	shmq_push(q, 0, &id, sizeof id, 0);
+	return 1;
+}
+
+static int dead_consumer(void *arg)
+{
+	struct shmq *q = attach("points");
+	uint64_t id;
+
+	(void)arg;
+	arm("take:won", 1);
+	shmq_pop(q, 0, &id, sizeof id, NULL, 0);
+	return 1;
+}
+
+static int victim(void *arg)
+{
+	const char *point = arg;
+	struct recovered out = { 0 };
+	struct shmq *q;
+	int i;
+
+	arm(point, kill_after);
+	q = attach("points");
+	push_ids(q, 100, 3);
+	for (i = 0; i < 3; i++)
+		push_ids(q, 110 + i, 1);
+	push_ids(q, 120, 2);
+	for (i = 0; i < 5; i++)
+		pop_id(q);
+	recover_all(q, &out);
+	for (i = 0; i < 3; i++)
+		pop_id(q);
+	shmq_close(q);
+	return 0;
+}
+
+static void killed(int (*fn)(void *), void *arg)
+{
+	must_eq(reap(spawn(fn, arg)), SIGNALLED + SIGKILL);
+}
+
+/* Everything that was promised is there, once; room for all is back. */
+static void check_queue(const char *point)
+{
+	struct shmq *q = attach("points");
+	struct shmq_stat st = { .sz = sizeof st };
+	bool seen[256] = { false };
+	int missing = 0, pushed = 0, i, lost_prefix = 0;
+	uint64_t id;
+
+	recover_all(q, NULL);
+	while (shmq_pop(q, 0, &id, sizeof id, NULL, 0) == 8) {
+		must(id < 256 && !seen[id], "%s: item %d twice", point, (int)id);
+		must(!victim_log->popped[id], "%s: item %d after it was popped", point, (int)id);
+		seen[id] = true;
+	}
+	for (i = 0; i < 250; i++) {
+		bool unfinished = victim_log->doing == PUSHING && i >= victim_log->first &&
+				  i < victim_log->first + victim_log->n;
+
+		if (unfinished) { /* any prefix of it */
+			must(!seen[i] || !lost_prefix, "%s: item %d without the one before",
+			     point, i);
+			lost_prefix += !seen[i];
+		} else if (victim_log->pushed[i]) {
+			missing += !seen[i] && !victim_log->popped[i];
+		} else {
+			must(!seen[i], "%s: item %d was never pushed", point, i);
+		}
+	}
+	must(!seen[250], "%s: the item of the dead producer", point);
+	must(missing <= (victim_log->doing == POPPING), "%s: %d items lost", point, missing);
+	while (shmq_push(q, 0, &id, sizeof id, 0) == 0)
+		pushed++;
+	must_eq(pushed, CAPACITY);
+	must_eq(shmq_stat(q, &st), 0);
+	must_eq(st.nr_dead, 0);
+	must_eq(st.nr_participants, 1);
+	must_eq(st.lanes[0].depth, CAPACITY);
+	must_eq(st.lanes[0].held, 0);
+	must_eq(st.lanes[0].unfinished, 0);
+	shmq_close(q);
+}
+
+START_TEST(a_kill_at_a_named_point_costs_nothing)
+{
+	int nr = (int)(__stop_shmq_points - __start_shmq_points);
+	const char *point = __start_shmq_points[_i / TIMES];
+	struct shmq_config c;
+	struct shmq *q;
+	int status, i;
+
+	ck_assert_int_lt(_i / TIMES, nr);
+	victim_log = shared(sizeof *victim_log);
+	shmq_config_init(&c, sizeof c);
+	c.nr_lanes = 1;
+	c.lanes[0].capacity = CAPACITY;
+	c.max_participants = 4;
+	must_eq(shmq_create("points", &c), 0);
+	killed(dead_producer, NULL);
+	shmq_point_hook = NULL;
+	q = attach("points");
+	for (i = 1; i < ITEMS; i++)
+		push_ids(q, i, 1);
+	shmq_close(q);
+	killed(dead_consumer, NULL);
+	memset(victim_log->popped, 0, sizeof victim_log->popped);
+	victim_log->doing = IDLE;
+
+	kill_after = _i % TIMES + 1;
+	status = reap(spawn(victim, (void *)(uintptr_t)point));
+	if (_i % TIMES == 0)
+		must(status == SIGNALLED + SIGKILL, "%s is never passed: make it so", point);
+	must(status == SIGNALLED + SIGKILL || status == 0, "%s: status %d", point, status);
+	shmq_point_hook = NULL;
+	check_queue(point);
+	must_eq(shmq_unlink("points"), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("points");
+	TCase *c = suite_case(s, "points", 30);
+
+	tcase_add_loop_test(c, a_kill_at_a_named_point_costs_nothing, 0,
+			    (int)(__stop_shmq_points - __start_shmq_points) * TIMES);
+	return suite_run(s);
+}
