@@ -308,8 +308,8 @@ struct shmq_stat {
 /*
  * shmq_stat - what is in the queue, read from the slot words themselves. Set
  * st->sz first. Reads every descriptor: milliseconds for a million slots. Under
- * traffic the slots are read at slightly different instants, so an item that
- * comes or goes meanwhile may or may not be counted.
+ * traffic the slots are read one after the other: an item that comes or goes
+ * meanwhile may or may not be counted, but never two for one place.
  * Returns 0; -EINVAL sz too small; -EFAULT; -ECHILD; -EBADMSG.
  */
 SHMQ_API int shmq_stat(struct shmq *q, struct shmq_stat *st);

@@ -153,6 +153,13 @@ static int admit_look(struct shmq *q, unsigned lane, uint64_t tail, bool walk, u
 	return 1;
 }
 
+/* Close to the limit is where every participant could draw a ticket at once. */
+static void limit_set(struct shmq *q, struct view *v, uint64_t limit)
+{
+	v->limit = limit;
+	v->near = limit - 2 * (uint64_t)q->geo.max_participants;
+}
+
 int admit(struct shmq *q, unsigned lane, uint64_t tail, int n)
 {
 	struct view *v = &q->view[lane];
@@ -162,7 +169,7 @@ int admit(struct shmq *q, unsigned lane, uint64_t tail, int n)
 	r = admit_look(q, lane, tail, false, &g, &below);
 	if (r < 0)
 		return r;
-	v->limit = g + cap - below;
+	limit_set(q, v, g + cap - below);
 	if (!before(v->limit, tail + (unsigned)n))
 		return n;
 	for (tries = 0; tries < RESTARTS_MAX; tries++) {
@@ -176,7 +183,7 @@ int admit(struct shmq *q, unsigned lane, uint64_t tail, int n)
 		r = closed_between(q, lane, g, min_ticket(pad_max, tail), &pads);
 		if (r < 0)
 			return r;
-		v->limit = g + cap - below + pads;
+		limit_set(q, v, g + cap - below + pads);
 		live = tail - g + below - pads;
 		if (live >= cap) {
 			refuse(q, lane, live);

@@ -4,7 +4,9 @@
 #ifndef SHMQ_LANE_H
 #define SHMQ_LANE_H
 
+#include "point.h"
 #include "queue.h"
+#include "sys.h"
 
 /* An item that is ours: TAKEN, until lane_finish(). */
 struct taken {
@@ -22,15 +24,16 @@ struct taken {
  */
 HIDDEN int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n);
 
-/* The same for one item, short where nothing is in the way. */
-HIDDEN int lane_push_one(struct shmq *q, unsigned lane, const struct iovec *item);
-
 /*
  * Take the next item of at most @room bytes: 1; 0 the lane is empty;
  * -EMSGSIZE it is longer, t->len says how long, nothing is taken; -EBADMSG;
  * -ENOMEM.
  */
 HIDDEN int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t);
+
+/* The last slot of a segment was finished: give the segment back when it is drained. */
+HIDDEN void lane_left(struct shmq *q, unsigned lane, uint64_t ticket, uint32_t segment,
+		      uint64_t inc);
 
 /* Done with a taken item: it is consumed. */
 HIDDEN void lane_finish(struct shmq *q, const struct taken *t);
@@ -100,8 +103,52 @@ static inline uint64_t watched_below(const struct watched *e, uint64_t limit)
 /* How many watched tickets below @limit count against the capacity. */
 HIDDEN uint64_t watch_open(struct shmq *q, unsigned lane, uint64_t limit);
 
+HIDDEN void watch_prune(struct view *v);
+
 /* Is a watched ticket below @limit FULL now? */
 HIDDEN bool watch_full(struct shmq *q, unsigned lane, uint64_t limit);
+
+/* The tickets [@t, @t + @n) are ours and named by the record: publish those that are
+ * within the capacity, close the others. How many were pushed; -EBADMSG. */
+HIDDEN int push_drawn(struct shmq *q, unsigned lane, uint64_t t, const struct iovec *items,
+		      int n);
+
+/* RECORD -> recovery: PENDING before the ticket exists, EXACT until it is published,
+ * NONE after that. */
+static inline void record_set(struct shmq *q, enum record_kind kind, unsigned lane,
+			      unsigned n, uint64_t ticket)
+{
+	atomic_store_explicit(&q->self->record, record_word(kind, lane, n, ticket),
+			      memory_order_release);
+}
+
+static inline void copy_item(void *to, const void *from, size_t len)
+{
+	if (len == 64) /* the default: worth not calling memcpy() for */
+		memcpy(to, from, 64);
+	else if (len)
+		memcpy(to, from, len);
+}
+
+/* Write one item into its slot and publish it. */
+static inline void publish(struct shmq *q, const struct place *p, uint64_t t,
+			   const struct iovec *item)
+{
+	uint64_t i = t & (q->geo.slots - 1);
+	struct descriptor *d = p->descriptors + i;
+
+	copy_item(p->payload + i * q->geo.slot_bytes, item->iov_base, item->iov_len);
+	/* relaxed: PUBLISH carries them. */
+	if (unlikely(q->geo.flags & SHMQ_STAMP))
+		atomic_store_explicit(stamp_of(q, slot_index(q, p->segment, t)),
+				      sys_monotonic_ns(), memory_order_relaxed);
+	atomic_store_explicit(&d->meta, item->iov_len, memory_order_relaxed);
+	POINT("push:written"); /* Dead here: recovery PADs the ticket. */
+	/* PUBLISH -> scan: the commit. A plain store: nobody but a recoverer of this
+	 * process, once it is dead, writes an unpublished slot. */
+	atomic_store_explicit(&d->word, slot_word(p->inc, 0, 0, SLOT_FULL),
+			      memory_order_release);
+}
 
 /* How many of the @n tickets from @tail on are within the capacity: 1..@n; 0 none,
  * q->refused says how full it is; an error. Sets the view's limit. */

@@ -241,8 +241,10 @@ struct waitword {
 
 enum wait_side { WAIT_ITEMS = 0, WAIT_ROOM = 1 };
 
+/* Of the queue, not of a lane. */
 struct wakeup {
 	struct waitword side[2];
+	_Alignas(LINE) word_t alloc_at; /* hint: where the last free segment was found */
 };
 
 struct lane {

@@ -13,15 +13,6 @@
 #include "segment.h"
 #include "sys.h"
 
-static void record_set(struct shmq *q, enum record_kind kind, unsigned lane, unsigned n,
-		       uint64_t ticket)
-{
-	q->record = record_word(kind, lane, n, ticket);
-	/* RECORD -> recovery: PENDING before the ticket exists, EXACT until it is
-	 * published, NONE after that. */
-	atomic_store_explicit(&q->self->record, q->record, memory_order_release);
-}
-
 int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 	     bool (*valid)(struct shmq *, void *), void *arg)
 {
@@ -71,27 +62,6 @@ bool lane_settle(struct shmq *q)
 	return true;
 }
 
-/* Write one item into its slot and publish it. */
-static inline void publish(struct shmq *q, const struct place *p, uint64_t t,
-		    const struct iovec *item)
-{
-	uint64_t i = t & (q->geo.slots - 1);
-	struct descriptor *d = p->descriptors + descriptor_at(q, t);
-
-	if (item->iov_len)
-		memcpy(p->payload + i * q->geo.slot_bytes, item->iov_base, item->iov_len);
-	/* relaxed: PUBLISH carries them. */
-	if (unlikely(q->geo.flags & SHMQ_STAMP))
-		atomic_store_explicit(stamp_of(q, slot_index(q, p->segment, t)),
-				      sys_monotonic_ns(), memory_order_relaxed);
-	atomic_store_explicit(&d->meta, item->iov_len, memory_order_relaxed);
-	POINT("push:written"); /* Dead here: recovery PADs the ticket. */
-	/* PUBLISH -> scan: the commit. A plain store: nobody but a recoverer of this
-	 * process, once it is dead, writes an unpublished slot. */
-	atomic_store_explicit(&d->word, slot_word(p->inc, 0, 0, SLOT_FULL),
-			      memory_order_release);
-}
-
 /* The segment for the tickets up to @last exists, before a ticket is taken. */
 static int push_prepare(struct shmq *q, unsigned lane, uint64_t last)
 {
@@ -133,9 +103,13 @@ static int push_items(struct shmq *q, unsigned lane, uint64_t t, const struct io
 	return n;
 }
 
-/* The tickets [@t, @t + @n) are ours and named by the record: publish those that
- * are within the capacity, close the others. How many were pushed. */
-static int push_drawn(struct shmq *q, unsigned lane, uint64_t t, const struct iovec *items,
+static void leave_unsettled(struct shmq *q, unsigned lane, uint64_t t, int n)
+{
+	q->record = record_word(RECORD_EXACT, lane, (unsigned)n, t);
+	q->unsettled = true;
+}
+
+int push_drawn(struct shmq *q, unsigned lane, uint64_t t, const struct iovec *items,
 		      int n)
 {
 	int admitted = n, done;
@@ -147,12 +121,12 @@ static int push_drawn(struct shmq *q, unsigned lane, uint64_t t, const struct io
 	}
 	done = push_items(q, lane, t, items, admitted);
 	if (unlikely(done < admitted)) { /* no segment: the record keeps the tickets */
-		q->unsettled = true;
+		leave_unsettled(q, lane, t, n);
 		return done > 0 ? done : 0;
 	}
 	if (unlikely(admitted < n) &&
 	    lane_pad(q, lane, t + (unsigned)admitted, (unsigned)(n - admitted), NULL, NULL) < 0)
-		q->unsettled = true;
+		leave_unsettled(q, lane, t, n);
 	else
 		record_set(q, RECORD_NONE, 0, 0, 0);
 	POINT("push:done"); /* Dead here: pushed; sleepers look again within a slice. */
@@ -167,17 +141,17 @@ static int push_run(struct shmq *q, unsigned lane, const struct iovec *items, in
 {
 	struct lane *l = lane_of(q, lane);
 	struct view *v = &q->view[lane];
-	uint64_t t, tail, slack = 2 * (uint64_t)q->geo.max_participants;
+	uint64_t t, tail;
 	bool near = false;
 	int r;
 
 	__builtin_prefetch(&l->tail, 1);
 	tail = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
-	if (unlikely(before(v->limit, tail + (unsigned)n + slack))) {
+	if (unlikely(before(v->near, tail + (unsigned)n))) {
 		n = admit(q, lane, tail, n);
 		if (n <= 0)
 			return n;
-		near = before(v->limit, tail + (unsigned)n + slack);
+		near = before(v->near, tail + (unsigned)n);
 	}
 	r = push_prepare(q, lane, tail + (unsigned)n - 1);
 	if (unlikely(r < 0)) {
@@ -233,37 +207,6 @@ int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n)
 	}
 	tally_add(&tally->pushed, (uint64_t)done);
 	return done;
-}
-
-int lane_push_one(struct shmq *q, unsigned lane, const struct iovec *item)
-{
-	struct view *v = &q->view[lane];
-	struct lane *l = v->lane;
-	uint64_t t, slack = 2 * (uint64_t)q->geo.max_participants;
-
-	__builtin_prefetch(&l->tail, 1);
-	t = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
-	if (unlikely(before(v->limit, t + 1 + slack) ||
-		     v->push_at.number != t >> q->geo.slots_shift || q->unsettled))
-		return lane_push(q, lane, item, 1);
-	record_set(q, RECORD_PENDING, lane, 1, t);
-	POINT("push_one:pending"); /* as push:pending */
-	t = atomic_fetch_add_explicit(&l->tail, 1, memory_order_acq_rel); /* TICKET */
-	POINT("push_one:ticket"); /* as push:ticket */
-	record_set(q, RECORD_EXACT, lane, 1, t);
-	POINT("push_one:exact"); /* as push:exact */
-	if (unlikely(before(v->limit, t + 1) ||
-		     v->push_at.number != t >> q->geo.slots_shift)) {
-		int r = push_drawn(q, lane, t, item, 1);
-
-		if (r <= 0)
-			return r;
-	} else {
-		publish(q, &v->push_at, t, item);
-		record_set(q, RECORD_NONE, 0, 0, 0);
-	}
-	tally_add(&q->self->tally[lane].pushed, 1);
-	return 1;
 }
 
 #ifdef SHMQ_POINTS

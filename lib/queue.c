@@ -7,6 +7,7 @@
  * and the mappings are not inherited at all: a handle whose map is NULL is one
  * from before a fork, and is refused.
  */
+#include "fast.h"
 #include "lane.h"
 #include "participant.h"
 #include "region.h"
@@ -104,7 +105,6 @@ static int handle_make(struct shmq **out, struct mapping *m, bool observer)
 			sys_unmap(q, sizeof *q);
 			return r;
 		}
-		q->alloc_at = q->me % q->geo.map_words;
 		q->probe_at = q->me;
 	}
 	views_init(q);
@@ -237,7 +237,9 @@ SHMQ_API int shmq_push(struct shmq *q, int lane, const void *buf, size_t len,
 	if (unlikely(!buf && len))
 		return -EFAULT;
 	role_add(q, SHMQ_ROLE_PRODUCER);
-	r = lane_push_one(q, (unsigned)lane, &item);
+	r = push_fast(q, (unsigned)lane, &item);
+	if (unlikely(r == -EAGAIN))
+		r = lane_push(q, (unsigned)lane, &item, 1);
 	if (likely(r == 1)) {
 		wake(q, WAIT_ITEMS, (unsigned)lane, 1);
 		return 0;
@@ -324,6 +326,21 @@ static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
 	return r;
 }
 
+/* take_fast() of @lane, or of the lanes from the highest on. */
+static inline ssize_t pop_fast(struct shmq *q, int lane, void *buf, size_t room)
+{
+	unsigned i = lane >= 0 ? (unsigned)lane : 0;
+	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
+	ssize_t r;
+
+	do {
+		r = take_fast(q, i, buf, room);
+	} while (r == -EAGAIN && ++i < end);
+	if (likely(r >= 0))
+		wake(q, WAIT_ROOM, i, 1);
+	return r;
+}
+
 /* One item into @item: 1; 0 empty; errors, with t->len and t->lane. */
 static inline int pop_one(struct shmq *q, int lane, struct iovec *item,
 			  struct shmq_info *info, struct taken *t)
@@ -332,8 +349,7 @@ static inline int pop_one(struct shmq *q, int lane, struct iovec *item,
 
 	if (r != 1)
 		return r;
-	if (t->len)
-		memcpy(item->iov_base, t->payload, t->len);
+	copy_item(item->iov_base, t->payload, t->len);
 	item->iov_len = t->len;
 	if (info)
 		info_fill(q, t, info);
@@ -384,6 +400,13 @@ SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
 	if (unlikely(!buf && size))
 		return -EFAULT;
 	role_add(q, SHMQ_ROLE_CONSUMER);
+	if (likely(!info)) {
+		r = pop_fast(q, lane, buf, size);
+		if (likely(r != -EBUSY && r != -EAGAIN))
+			return r;
+		if (r == -EAGAIN && !timeout_ns)
+			return r;
+	}
 	r = pop_one(q, lane, &item, info, &t);
 	if (likely(r == 1))
 		return (ssize_t)item.iov_len;

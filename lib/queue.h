@@ -24,7 +24,6 @@ struct geometry {
 	uint64_t item_size, slot_bytes;
 	uint32_t nr_lanes, max_participants, nr_segments, flags;
 	uint32_t slots, slots_shift; /* per segment */
-	uint32_t spread_mask, spread_left, spread_right; /* see descriptor_at() */
 	uint32_t map_words;          /* 64-bit words of a map over the segments */
 	uint64_t capacity[SHMQ_MAX_LANES], dir_size[SHMQ_MAX_LANES];
 	/* offsets in the region */
@@ -69,6 +68,7 @@ struct view {
 	struct lane *lane;
 	/* producer */
 	uint64_t limit; /* tickets below it are within the capacity */
+	uint64_t near;  /* from here on the limit is close: see push_run() */
 	struct place push_at;
 	/* consumer */
 	uint64_t t0;    /* a value tail had */
@@ -141,17 +141,6 @@ static inline uint64_t slot_index(const struct shmq *q, uint32_t s, uint64_t tic
 static inline struct descriptor *descriptor_of(const struct shmq *q, uint64_t slot)
 {
 	return (struct descriptor *)(q->base + q->geo.descriptors) + slot;
-}
-/*
- * Where the descriptor of @ticket lies in its segment. Neighbours lie on different
- * cache lines, so that a consumer close behind a producer does not take the line
- * that the producer is about to write.
- */
-static inline uint64_t descriptor_at(const struct shmq *q, uint64_t ticket)
-{
-	uint64_t i = ticket & (q->geo.slots - 1);
-
-	return (i & q->geo.spread_mask) << q->geo.spread_left | i >> q->geo.spread_right;
 }
 static inline char *payload_of(const struct shmq *q, uint64_t slot)
 {

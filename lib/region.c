@@ -225,9 +225,6 @@ static void geometry_compute(const struct header *h, struct geometry *g)
 	g->flags = h->flags;
 	g->slots = h->segment_slots;
 	g->slots_shift = (uint32_t)__builtin_ctz(h->segment_slots);
-	g->spread_mask = g->slots >= 8 ? g->slots / 4 - 1 : g->slots - 1;
-	g->spread_left = g->slots >= 8 ? 2 : 0;
-	g->spread_right = g->slots >= 8 ? g->slots_shift - 2 : g->slots_shift;
 	g->map_words = (uint32_t)ceil_div(h->nr_segments, 64);
 	g->participants = place(&at, h->max_participants * sizeof(struct participant), 4096);
 	g->lanes = place(&at, h->nr_lanes * sizeof(struct lane), LINE);

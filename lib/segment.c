@@ -205,28 +205,39 @@ static void segment_put(struct shmq *q, uint32_t s, uint64_t inc)
 	hint_set(q, s);
 }
 
+/*
+ * The hints are searched from where the last allocation of anybody ended, so that
+ * segments are used in the order of their addresses and each as late as can be:
+ * by then its lines have left the caches of the consumer, and neighbours can be
+ * fetched ahead.
+ */
 static bool alloc_by_hint(struct shmq *q, uint32_t *s, uint64_t *inc)
 {
-	uint32_t i, n = q->geo.map_words;
+	word_t *cursor = &wakeup_of(q)->alloc_at;
+	uint32_t n = q->geo.nr_segments, tried = 0;
+	/* relaxed: a hint, checked before use. */
+	uint32_t at = (uint32_t)(atomic_load_explicit(cursor, memory_order_relaxed) % n);
 
-	for (i = 0; i < n; i++) {
-		uint32_t at = (q->alloc_at + i) % n;
-		word_t *map = hints_of(q) + at;
+	while (tried < n) {
+		word_t *map = map_word(hints_of(q), at);
 		/* relaxed: a hint; segment_take() decides. */
-		uint64_t w = atomic_load_explicit(map, memory_order_relaxed);
+		uint64_t w = atomic_load_explicit(map, memory_order_relaxed) &
+			     ~(map_bit(at) - 1);
+		uint32_t end = (at | 63) + 1;
 
-		for (; w; w &= w - 1) {
-			*s = at * 64 + (uint32_t)__builtin_ctzll(w);
-			if (*s >= q->geo.nr_segments)
-				break;
-			if (!(atomic_fetch_and_explicit(map, ~map_bit(*s),
-							memory_order_relaxed) & map_bit(*s)))
-				continue;
-			if (segment_take(q, *s, inc)) {
-				q->alloc_at = at;
+		if (w) {
+			*s = (at & ~63u) + (uint32_t)__builtin_ctzll(w);
+			end = *s + 1;
+			if (*s < n &&
+			    atomic_fetch_and_explicit(map, ~map_bit(*s), memory_order_relaxed) &
+				    map_bit(*s) &&
+			    segment_take(q, *s, inc)) {
+				atomic_store_explicit(cursor, end, memory_order_relaxed);
 				return true;
 			}
 		}
+		tried += end - at;
+		at = end < n ? end : 0;
 	}
 	return false;
 }

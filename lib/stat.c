@@ -23,9 +23,13 @@ static void count_slot(struct shmq *q, uint32_t s, uint64_t inc, uint64_t ticket
 	uint64_t w = atomic_load_explicit(slot_at(q, s, ticket), memory_order_acquire);
 	uint64_t ns;
 
+	/* Tickets drawn since tail was read do not count: the slots are read one after
+	 * the other, and an item and the one that took its place would both be seen. */
+	if ((int64_t)(ticket - tail) >= 0)
+		return;
 	switch (slot_classify(w, inc)) {
 	case OPEN_HOLE:
-		ls->unfinished += (int64_t)(ticket - tail) < 0;
+		ls->unfinished++;
 		break;
 	case OPEN_FULL:
 		ls->depth++;
@@ -142,16 +146,9 @@ SHMQ_API int shmq_stat(struct shmq *q, struct shmq_stat *st)
 	count_segments(q, st, &old);
 	count_participants(q, st);
 	now = sys_monotonic_ns();
-	for (i = 0; i < q->geo.nr_lanes; i++) {
-		struct shmq_lane_stat *ls = &st->lanes[i];
-		/* The slots were read one after the other, so an item that was taken
-		 * and the one pushed in its place may both have been counted. */
-		uint64_t most = ls->capacity + ls->redelivered;
-
-		ls->depth = ls->depth < most ? ls->depth : most;
+	for (i = 0; i < q->geo.nr_lanes; i++)
 		if (old.ns[i] < now)
-			ls->oldest_ns = now - old.ns[i];
-	}
+			st->lanes[i].oldest_ns = now - old.ns[i];
 	return 0;
 }
 

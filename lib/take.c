@@ -15,15 +15,15 @@
  * A process that dies here leaves false marks, or a slot TAKEN by it, which
  * recovery makes FULL again.
  */
+#include "fast.h"
 #include "lane.h"
 #include "point.h"
 #include "segment.h"
 
 #define SPIN_AT_HOLE 64  /* re-reads of a hole before it is passed */
-#define SPIN_FOR_NEXT 16 /* re-reads of the next slot before tail is read */
+#define SPIN_FOR_NEXT 3  /* re-reads of the next slot before tail is read, */
+#define PAUSE_FOR_NEXT 16 /* and pauses between them: a look takes the line away */
 #define PEEK 4           /* slots looked at before tail is */
-#define HOT 4            /* empty looks that still spin after the last item */
-#define HEAD_LAG 16      /* tickets that head may lag in normal running */
 
 enum { TRY_LOST = 2 };
 
@@ -32,7 +32,7 @@ enum { TRY_LOST = 2 };
 static inline int try_take(struct shmq *q, const struct place *p, uint64_t ticket, uint64_t w,
 		    size_t room, struct taken *t)
 {
-	struct descriptor *d = p->descriptors + descriptor_at(q, ticket);
+	struct descriptor *d = p->descriptors + (ticket & (q->geo.slots - 1));
 	/* relaxed: read before the word is won, valid if it is won. */
 	uint64_t len = atomic_load_explicit(&d->meta, memory_order_relaxed);
 
@@ -111,6 +111,7 @@ static int take_watched(struct shmq *q, unsigned lane, size_t room, struct scan 
 			m &= m - 1;
 		}
 	}
+	watch_prune(v);
 	return 0;
 }
 
@@ -212,7 +213,7 @@ static int take_scanned(struct shmq *q, unsigned lane, size_t room, struct scan 
 			continue;
 		}
 		/* PUBLISH, TAKE, RETIRE */
-		w = atomic_load_explicit(&at->descriptors[descriptor_at(q, j)].word,
+		w = atomic_load_explicit(&at->descriptors[j & (q->geo.slots - 1)].word,
 					 memory_order_acquire);
 		c = slot_classify(w, at->inc);
 		if (likely(c == OPEN_FULL)) {
@@ -274,14 +275,20 @@ static bool t0_by_peek(struct shmq *q, unsigned lane)
 	struct view *v = &q->view[lane];
 	struct place *at = &v->pop_at;
 	uint64_t j = v->start, end = ((j >> q->geo.slots_shift) + 1) << q->geo.slots_shift;
-	int spin = v->hot ? SPIN_FOR_NEXT : 0;
+	int rounds = v->hot ? SPIN_FOR_NEXT : 0, i;
 
 	if (scan_place(q, lane, j) != 1 || at->recycled)
 		return false;
 	end = min_ticket(end, j + PEEK);
-	while (before(j, end) && await_hole(q, at, j, &spin) == OPEN_FULL) {
-		j++;
-		spin = 0;
+	for (;;) {
+		int none = 0;
+
+		while (before(j, end) && await_hole(q, at, j, &none) == OPEN_FULL)
+			j++;
+		if (j != v->start || rounds-- <= 0)
+			break;
+		for (i = 0; i < PAUSE_FOR_NEXT; i++)
+			cpu_relax();
 	}
 	if (j == v->start || j - v->start == PEEK)
 		return false;
@@ -289,7 +296,7 @@ static bool t0_by_peek(struct shmq *q, unsigned lane)
 	return true;
 }
 
-static int take_slow(struct shmq *q, unsigned lane, size_t room, struct taken *t)
+int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t)
 {
 	struct lane *l = lane_of(q, lane);
 	struct view *v = &q->view[lane];
@@ -343,59 +350,26 @@ static int take_slow(struct shmq *q, unsigned lane, size_t room, struct taken *t
 	return -EBADMSG;
 }
 
-int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t)
+void lane_left(struct shmq *q, unsigned lane, uint64_t ticket, uint32_t segment, uint64_t inc)
 {
-	struct view *v = &q->view[lane];
-	struct lane *l = v->lane;
-	/* t0 was read before this: tail, head, gen, marks, slots. */
-	uint64_t h = atomic_load_explicit(&l->head, memory_order_acquire); /* PASS */
-	uint64_t g = atomic_load_explicit(&l->gen, memory_order_acquire);  /* MARK */
-	uint64_t j = v->start, w;
+	struct place *later = &q->view[lane].retire_later;
 
-	if (unlikely(g != v->gen || v->nr_watched || before(j, h)))
-		return take_slow(q, lane, room, t);
-	if (unlikely(!before(j, v->t0))) {
-		/* TICKET */
-		if (!v->hot && j == h &&
-		    atomic_load_explicit(&l->tail, memory_order_acquire) == j)
-			return 0;
-		return take_slow(q, lane, room, t);
-	}
-	if (unlikely(v->pop_at.number != j >> q->geo.slots_shift || v->pop_at.recycled))
-		return take_slow(q, lane, room, t);
-	/* PUBLISH */
-	w = atomic_load_explicit(&v->pop_at.descriptors[descriptor_at(q, j)].word,
-				 memory_order_acquire);
-	if (unlikely(slot_classify(w, v->pop_at.inc) != OPEN_FULL))
-		return take_slow(q, lane, room, t);
-	t->lane = lane;
-	if (unlikely(try_take(q, &v->pop_at, j, w, room, t) != 1))
-		return take_slow(q, lane, room, t);
-	v->start = j + 1;
-	v->hot = HOT;
-	if (unlikely(j + 1 - h >= HEAD_LAG))
-		head_raise(l, j + 1);
-	return 1;
+	/* Others may still be busy in the segment, so try again with the next one.
+	 * What all miss is found when the pool runs dry. */
+	if (later->number != NUMBER_UNKNOWN)
+		segment_retire(q, later->segment, later->inc);
+	*later = place_of(q, ticket >> q->geo.slots_shift, segment, inc);
+	if (segment_retire(q, segment, inc))
+		later->number = NUMBER_UNKNOWN;
 }
 
 void lane_finish(struct shmq *q, const struct taken *t)
 {
-	struct view *v = &q->view[t->lane];
-
 	/* RETIRE -> segment_retire(): we are done with the slot. Dead before it:
 	 * delivered again; dead after it: consumed. */
-	atomic_store_explicit(t->word,
-			      slot_word(t->inc, t->attempts, 0, SLOT_DONE),
+	atomic_store_explicit(t->word, slot_word(t->inc, t->attempts, 0, SLOT_DONE),
 			      memory_order_release);
 	POINT("finish:done"); /* Dead here: consumed; a drained segment is found by word. */
-	if (likely((t->ticket + 1) & (q->geo.slots - 1)))
-		return;
-	/* The last slot: others may still be busy in the segment, so try again with
-	 * the next one. What all miss is found when the pool runs dry. */
-	if (v->retire_later.number != NUMBER_UNKNOWN)
-		segment_retire(q, v->retire_later.segment, v->retire_later.inc);
-	v->retire_later = (struct place){ .number = t->ticket >> q->geo.slots_shift,
-					  .segment = t->segment, .inc = t->inc };
-	if (segment_retire(q, t->segment, t->inc))
-		v->retire_later.number = NUMBER_UNKNOWN;
+	if (((t->ticket + 1) & (q->geo.slots - 1)) == 0)
+		lane_left(q, t->lane, t->ticket, t->segment, t->inc);
 }

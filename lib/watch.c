@@ -75,6 +75,17 @@ static int watch_add(struct shmq *q, unsigned lane, uint32_t s, uint64_t near_nu
 	return 0;
 }
 
+/* Drop segments that have nothing open any more: the short path is free again. */
+void watch_prune(struct view *v)
+{
+	uint32_t i, kept = 0;
+
+	for (i = 0; i < v->nr_watched; i++)
+		if (v->watched[i].mask)
+			v->watched[kept++] = v->watched[i];
+	v->nr_watched = kept;
+}
+
 /*
  * Make the watch list as new as @gen, which was read after head. The marks are
  * read after gen, so a mark that is missing here was counted later, and the

@@ -76,7 +76,7 @@ static void race(uint64_t capacity, bool batches)
 	barrier_init(&r->end, PRODUCERS + 1);
 	for (unsigned i = 0; i < PRODUCERS; i++)
 		pid[i] = spawn(race_in, &(struct runner){ r, i });
-	for (long round = counts(capacity > 100 ? 100 : 800); round > 0;
+	for (long round = counts(capacity > 100 ? 300 : 3000); round > 0;
 	     round--) {
 		uint64_t buf, out = rng_below(&rng, 2)
 					    ? capacity
@@ -158,10 +158,12 @@ static int flow_in(void *arg)
 				  : shmq_push_n(q, 0, v, 4, SHMQ_NOWAIT);
 
 		must(got >= 0 || got == -EAGAIN, "%d", got);
-		if (got >= 0)
+		if (got >= 0) {
 			entered(f, got ? got : 1);
-		else
 			pause_randomly(&r);
+		} else {
+			sched_yield();
+		}
 	}
 	atomic_fetch_add(&f->done, 1);
 	shmq_close(q);
@@ -188,6 +190,7 @@ static int flow_out(void *arg)
 		}
 		must_eq(got, -EAGAIN);
 		atomic_fetch_add(&f->ledger, 1);
+		sched_yield();
 		if (atomic_load(&f->done) == PRODUCERS &&
 		    atomic_load(&f->popped) == atomic_load(&f->pushed))
 			break;
@@ -209,6 +212,7 @@ static int flow_look(void *arg)
 		     "stat sees %" PRIu64 " items in a lane of %" PRIu64,
 		     st.lanes[0].depth, f->capacity);
 		atomic_fetch_add(&f->looks, 1);
+		sleep_ns(MS / 50);
 	}
 	shmq_close(q);
 	return 0;
@@ -224,7 +228,8 @@ static void flow(uint64_t capacity, bool observed)
 
 	f->capacity = capacity;
 	f->seed = seed("flow");
-	f->want = (uint64_t)counts(100000);
+	/* A busy machine changes processes for every few items of a small lane. */
+	f->want = (uint64_t)counts(capacity < 10 ? 20000 : 200000);
 	for (unsigned i = 0; i < CONSUMERS; i++)
 		pid[n++] = spawn(flow_out, &(struct flow_role){ f, i });
 	for (unsigned i = 0; i < PRODUCERS; i++)
@@ -251,6 +256,50 @@ END_TEST
 START_TEST(an_observer_never_sees_more_than_the_capacity)
 {
 	flow(capacities[_i], true);
+}
+END_TEST
+
+/* ---- what is seen is true ----------------------------------------------- */
+
+enum { AT_LEAST = 5, AT_MOST = 8 };
+
+static int breathe(void *arg)
+{
+	atomic_int *quit = arg;
+	struct shmq *q = attach("q");
+	uint64_t buf;
+
+	while (!atomic_load(quit)) {
+		for (int i = AT_LEAST; i < AT_MOST; i++)
+			must_eq(shmq_push(q, 1, &buf, 8, SHMQ_NOWAIT), 0);
+		for (int i = AT_LEAST; i < AT_MOST; i++)
+			must_eq(shmq_pop(q, 1, &buf, 8, NULL, SHMQ_NOWAIT), 8);
+	}
+	shmq_close(q);
+	return 0;
+}
+
+START_TEST(an_observer_sees_only_depths_that_were_true)
+{
+	atomic_int *quit = shared(sizeof(*quit));
+	struct shmq *q = create_attach("q", 2, 1000, 8), *o;
+	pid_t pid;
+
+	for (int i = 0; i < AT_LEAST; i++)
+		must_eq(shmq_push(q, 1, "8 bytes.", 8, SHMQ_NOWAIT), 0);
+	must_eq(shmq_open(&o, "q", SHMQ_OBSERVE), 0);
+	pid = spawn(breathe, quit);
+	for (long i = counts(20000); i > 0; i--) {
+		uint64_t n = depth_of(o, 1);
+
+		must(n >= AT_LEAST && n <= AT_MOST,
+		     "%" PRIu64 " items seen, there were %d to %d", n, AT_LEAST,
+		     AT_MOST);
+	}
+	atomic_store(quit, 1);
+	reap_ok(pid);
+	shmq_close(o);
+	shmq_close(q);
 }
 END_TEST
 
@@ -339,7 +388,7 @@ START_TEST(with_room_no_push_and_with_items_no_pop_is_refused)
 	pid_t pid[PRODUCERS + CONSUMERS];
 	int n = 0;
 
-	t->want = (uint64_t)counts(60000);
+	t->want = (uint64_t)counts(capacities[_i] < 10 ? 20000 : 60000);
 	atomic_store(&t->room, (long)capacities[_i]);
 	for (unsigned i = 0; i < PRODUCERS; i++)
 		pid[n++] = spawn(push_with_token,
@@ -364,6 +413,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(t, a_lane_never_holds_more_than_its_capacity, 0, n);
 	tcase_add_loop_test(t, an_observer_never_sees_more_than_the_capacity, 0,
 			    n);
+	tcase_add_test(t, an_observer_sees_only_depths_that_were_true);
 	tcase_add_loop_test(
 		t, with_room_no_push_and_with_items_no_pop_is_refused, 0, n);
 	return s;

@@ -122,6 +122,7 @@ static void *look(void *arg)
 		must_eq(shmq_pressure(l->q, 0, &p), 0);
 		must(shmq_participants(l->q, part, 16) > 0);
 		l->looks++;
+		sleep_ns(MS / 50);
 	}
 	return NULL;
 }
@@ -135,17 +136,18 @@ static void *come_and_go(void *arg)
 		must_eq(shmq_dup(l->q, &d), 0);
 		shmq_close(d);
 		l->looks++;
+		sleep_ns(MS / 50);
 	}
 	return NULL;
 }
 
 START_TEST(threads_look_attach_and_detach_while_others_work)
 {
-	struct traffic *t = traffic_new(1, 1, 2, (uint64_t)counts(300000));
+	struct traffic *t = traffic_new(1, 1, 2, (uint64_t)counts(100000));
 	struct looker looker = { .t = t }, goer = { .t = t };
 	struct crew crew[2] = { { t, NULL, 0, true }, { t, NULL, 0, false } };
 	pthread_t thread[4];
-	struct shmq *q = create_attach("q", 2, 50, 64);
+	struct shmq *q = create_attach("q", 2, 500, 64);
 
 	t->seed = seed("looking");
 	must_eq(shmq_dup(q, &crew[0].q), 0);

@@ -26,7 +26,8 @@
  *            NORECHK OVERSKIP, with BATCH also NOREREAD TAKEOLDER
  *   push:    NOPOST NOPADMAX SETTLENOPAD ABANDON ADMITNOGEN
  *   recover: NOPEND TAILLATE REDELNOMARK
- *   segment: RETHOLE, with FINE also MARKLATE LOCANY STRAYANY
+ *   segment: RETHOLE, with FINE also MARKLATE LOCANY; STRAYANY (strays of segments
+ *            still OWNED) is there to play with: no configuration that finishes shows it
  */
 #ifndef K
 #define K 2
