@@ -20,7 +20,7 @@ static inline int push_fast(struct shmq *q, unsigned lane, const struct iovec *i
 	uint64_t t;
 	int r = 1;
 
-	__builtin_prefetch(&l->tail, 1);
+	fetch_for_write(&l->tail);
 	t = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
 	if (unlikely(before(v->near, t + 1) || v->push_at.number != t >> q->geo.slots_shift ||
 		     q->unsettled))
@@ -71,7 +71,7 @@ static inline ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t
 			     v->pop_at.number != j >> q->geo.slots_shift))
 			return -EBUSY;
 		i = j & (q->geo.slots - 1);
-		d = v->pop_at.descriptors + i;
+		d = v->pop_at.descriptors + spread(q, i);
 		w = atomic_load_explicit(&d->word, memory_order_acquire); /* PUBLISH */
 		/* relaxed: valid if the word is won. */
 		len = atomic_load_explicit(&d->meta, memory_order_relaxed);

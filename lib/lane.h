@@ -135,7 +135,7 @@ static inline void publish(struct shmq *q, const struct place *p, uint64_t t,
 			   const struct iovec *item)
 {
 	uint64_t i = t & (q->geo.slots - 1);
-	struct descriptor *d = p->descriptors + i;
+	struct descriptor *d = p->descriptors + spread(q, i);
 
 	copy_item(p->payload + i * q->geo.slot_bytes, item->iov_base, item->iov_len);
 	/* relaxed: PUBLISH carries them. */

@@ -12,6 +12,7 @@
 #include "recover.h"
 #include "segment.h"
 #include "sys.h"
+#include "wait.h"
 
 int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 	     bool (*valid)(struct shmq *, void *), void *arg)
@@ -42,8 +43,9 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 			return 0;
 		atomic_compare_exchange_strong_explicit(
 			slot_at(q, p.segment, t), &w, slot_word(p.inc, 0, 0, SLOT_PAD),
-			memory_order_acq_rel, memory_order_relaxed);
+			memory_order_seq_cst, memory_order_relaxed);
 	}
+	wake(q, WAIT_ROOM, lane, (int)n); /* the tickets had counted */
 	return 0;
 }
 
@@ -145,7 +147,7 @@ static int push_run(struct shmq *q, unsigned lane, const struct iovec *items, in
 	bool near = false;
 	int r;
 
-	__builtin_prefetch(&l->tail, 1);
+	fetch_for_write(&l->tail);
 	tail = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
 	if (unlikely(before(v->near, tail + (unsigned)n))) {
 		n = admit(q, lane, tail, n);

@@ -24,6 +24,7 @@ struct geometry {
 	uint64_t item_size, slot_bytes;
 	uint32_t nr_lanes, max_participants, nr_segments, flags;
 	uint32_t slots, slots_shift; /* per segment */
+	uint32_t spread_shift;       /* see spread() */
 	uint32_t map_words;          /* 64-bit words of a map over the segments */
 	uint64_t capacity[SHMQ_MAX_LANES], dir_size[SHMQ_MAX_LANES];
 	/* offsets in the region */
@@ -142,6 +143,17 @@ static inline struct descriptor *descriptor_of(const struct shmq *q, uint64_t sl
 {
 	return (struct descriptor *)(q->base + q->geo.descriptors) + slot;
 }
+/*
+ * Where the descriptor of a slot lies among those of its segment. Neighbours lie
+ * on different cache lines, so that a consumer close behind a producer does not
+ * take away the line that the producer is about to write.
+ */
+static inline uint64_t spread(const struct shmq *q, uint64_t ticket)
+{
+	uint64_t mask = q->geo.slots - 1, i = ticket & mask;
+
+	return (i << 2 & mask) | i >> q->geo.spread_shift;
+}
 static inline char *payload_of(const struct shmq *q, uint64_t slot)
 {
 	return q->base + q->geo.payload + slot * q->geo.slot_bytes;
@@ -164,6 +176,16 @@ static inline void errno_restore(const int *saved)
 	errno = *saved;
 }
 #define KEEP_ERRNO int saved_errno __attribute__((cleanup(errno_restore), unused)) = errno
+
+/* Fetch a line for writing. __builtin_prefetch(p, 1) only reads on plain x86-64. */
+static inline void fetch_for_write(const void *p)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
 
 static inline void cpu_relax(void)
 {

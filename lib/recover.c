@@ -181,6 +181,7 @@ static bool recover(struct shmq *q, uint32_t i, uint64_t inc, struct recovered *
 	return_items(q, &c);
 	close_tickets(q, &c);
 	return_segments(q, &c);
+	wake_all(q); /* for what there is now, even if the rest is deferred */
 	if (c.deferred) {
 		out->deferred++;
 		return false;
@@ -192,7 +193,6 @@ static bool recover(struct shmq *q, uint32_t i, uint64_t inc, struct recovered *
 		    memory_order_acq_rel, memory_order_relaxed))
 		return false;
 	out->participants++;
-	wake_all(q);
 	return true;
 }
 

@@ -49,7 +49,7 @@ static inline struct place place_of(struct shmq *q, uint64_t number, uint32_t s,
 
 static inline word_t *slot_at(struct shmq *q, uint32_t s, uint64_t ticket)
 {
-	return &descriptor_of(q, slot_index(q, s, ticket))->word;
+	return &descriptor_of(q, slot_index(q, s, 0) + spread(q, ticket))->word;
 }
 
 #endif

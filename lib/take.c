@@ -32,7 +32,7 @@ enum { TRY_LOST = 2 };
 static inline int try_take(struct shmq *q, const struct place *p, uint64_t ticket, uint64_t w,
 		    size_t room, struct taken *t)
 {
-	struct descriptor *d = p->descriptors + (ticket & (q->geo.slots - 1));
+	struct descriptor *d = p->descriptors + spread(q, ticket);
 	/* relaxed: read before the word is won, valid if it is won. */
 	uint64_t len = atomic_load_explicit(&d->meta, memory_order_relaxed);
 
@@ -154,29 +154,33 @@ static enum slot_class await_hole(struct shmq *q, const struct place *p, uint64_
 }
 
 /*
- * A FULL slot was seen at @to behind unmarked holes. Mark those that are still
- * holes, so that head may pass them. Returns the oldest ticket up to @to that
- * is FULL now in *@first. 1; -EAGAIN, -EBADMSG.
+ * A FULL slot was seen at @to behind unmarked holes. Read them again: one is FULL
+ * now, then start again, for the holes before it may have been filled too. Else
+ * mark them, so that head may pass. 1; -EAGAIN; -EBADMSG.
  */
-static int pass_holes(struct shmq *q, unsigned lane, struct scan *sc, uint64_t to,
-		      uint64_t *first)
+static int pass_holes(struct shmq *q, unsigned lane, struct scan *sc, uint64_t to)
 {
 	bool marked = false;
-	int spin = SPIN_AT_HOLE;
+	int spin = SPIN_AT_HOLE, r = 1;
 	uint64_t j;
 
 	for (j = sc->first_hole; before(j, to); j++) {
 		struct place p;
 		enum slot_class c;
-		int r = segment_find(q, lane, j >> q->geo.slots_shift, &p);
 
-		if (r != FIND_OK)
-			return r < 0 ? r : -EAGAIN;
+		r = segment_find(q, lane, j >> q->geo.slots_shift, &p);
+		if (r != FIND_OK) {
+			r = r < 0 ? r : -EAGAIN;
+			break;
+		}
+		r = 1;
 		if (p.recycled)
 			continue;
 		c = await_hole(q, &p, j, &spin);
-		if (c == OPEN_FULL)
+		if (c == OPEN_FULL) {
+			r = -EAGAIN;
 			break;
+		}
 		if (c == OPEN_HOLE) {
 			segment_mark(q, lane, p.segment);
 			marked = true;
@@ -185,10 +189,9 @@ static int pass_holes(struct shmq *q, unsigned lane, struct scan *sc, uint64_t t
 	if (marked)
 		gen_count(lane_of(q, lane));
 	POINT("take:marked"); /* Dead here: false hints, nothing more. */
-	*first = j;
 	sc->unmarked = false;
 	sc->passed |= marked;
-	return 1;
+	return r;
 }
 
 /* The tickets [sc->from, sc->to) in order. 1 taken; 0 none; -EAGAIN; errors. */
@@ -213,22 +216,16 @@ static int take_scanned(struct shmq *q, unsigned lane, size_t room, struct scan 
 			continue;
 		}
 		/* PUBLISH, TAKE, RETIRE */
-		w = atomic_load_explicit(&at->descriptors[j & (q->geo.slots - 1)].word,
+		w = atomic_load_explicit(&at->descriptors[spread(q, j)].word,
 					 memory_order_acquire);
 		c = slot_classify(w, at->inc);
 		if (likely(c == OPEN_FULL)) {
 			if (sc->look)
 				return -EAGAIN;
 			if (unlikely(sc->unmarked)) {
-				uint64_t first;
-
-				r = pass_holes(q, lane, sc, j, &first);
+				r = pass_holes(q, lane, sc, j);
 				if (r < 0)
 					return r;
-				if (first != j) { /* an older one was published just now */
-					j = first;
-					continue;
-				}
 			}
 			if (unlikely(sc->watched_holes) && watch_full(q, lane, sc->from))
 				return -EAGAIN;

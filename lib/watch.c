@@ -52,7 +52,7 @@ static int watch_add(struct shmq *q, unsigned lane, uint32_t s, uint64_t near_nu
 	if (s >= q->geo.nr_segments)
 		return -EBADMSG;
 	if (!segment_binding(q, s, &hdr, &l, &number) || l != lane ||
-	    segment_state(hdr) == SEGMENT_FREE)
+	    segment_state(hdr) != SEGMENT_ACTIVE) /* who lost an install never counts */
 		return 0;
 	e.inc = segment_inc(hdr);
 	e.first = (near_number + (uint64_t)number_diff(number, near_number))
