@@ -259,7 +259,7 @@ START_TEST(an_observer_never_sees_more_than_the_capacity)
 }
 END_TEST
 
-/* ---- what is seen -------- ----------------------------------------------- */
+/* ---- what is seen ----------------------------------------------------------- */
 
 enum { AT_LEAST = 5, AT_MOST = 8 };
 
