@@ -42,7 +42,8 @@ SHMQ_API int shmq_strerror(int err, char *buf, size_t size)
 		return -EFAULT;
 	if (size == 0)
 		return -EINVAL;
-	err = err < 0 ? -err : err;
+	if (err < 0 && err >= -4095) /* what a negative errno can be */
+		err = -err;
 	for (i = 0; i < sizeof words / sizeof *words; i++) {
 		if (words[i].err == err) {
 			snprintf(buf, size, "%s", words[i].text);

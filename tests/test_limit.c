@@ -401,6 +401,96 @@ START_TEST(with_room_no_push_and_with_items_no_pop_is_refused)
 }
 END_TEST
 
+/*
+ * Consumers lower the ledger before they pop, and count in zeros when it is not
+ * positive then. So if it was positive before a pop of somebody else, and zeros
+ * is the same behind it, the lane held an item all the time.
+ */
+struct probe {
+	atomic_long ledger;
+	atomic_ulong zeros;
+	atomic_int quit;
+	uint64_t seed;
+};
+
+struct probe_role {
+	struct probe *p;
+	unsigned me;
+};
+
+static int probe_in(void *arg)
+{
+	struct probe_role *me = arg;
+	struct rng r = rng_of(me->p->seed, me->me);
+	struct shmq *q = attach("q");
+
+	while (!atomic_load(&me->p->quit)) {
+		int err = shmq_push(q, 0, &r, 8, SHMQ_NOWAIT);
+
+		must(err == 0 || err == -EAGAIN, "%d", err);
+		if (err == 0)
+			atomic_fetch_add(&me->p->ledger, 1);
+		else
+			sched_yield();
+		pause_randomly(&r);
+	}
+	shmq_close(q);
+	return 0;
+}
+
+static int probe_out(void *arg)
+{
+	struct probe_role *me = arg;
+	struct probe *p = me->p;
+	struct rng r = rng_of(p->seed, 100 + me->me);
+	struct shmq *q = attach("q");
+	uint64_t buf;
+
+	while (!atomic_load(&p->quit)) {
+		if (atomic_fetch_sub(&p->ledger, 1) <= 1)
+			atomic_fetch_add(&p->zeros, 1);
+		if (shmq_pop(q, 0, &buf, 8, NULL, SHMQ_NOWAIT) != 8)
+			atomic_fetch_add(&p->ledger, 1);
+		pause_randomly(&r);
+	}
+	shmq_close(q);
+	return 0;
+}
+
+START_TEST(pop_says_empty_only_if_the_lane_was_empty_for_a_moment)
+{
+	struct probe *p = shared(sizeof(*p));
+	struct shmq *q = create_attach("q", 1, 64, 8);
+	long decided = 0;
+	pid_t pid[5];
+	uint64_t buf;
+
+	p->seed = seed("probe");
+	for (unsigned i = 0; i < 5; i++)
+		pid[i] = spawn(i < 3 ? probe_in : probe_out,
+			       &(struct probe_role){ p, i });
+	for (long i = counts(300000); i > 0; i--) {
+		unsigned long zeros = atomic_load(&p->zeros);
+		bool there = atomic_load(&p->ledger) > 0;
+		ssize_t n = shmq_pop(q, 0, &buf, 8, NULL, SHMQ_NOWAIT);
+		bool lasted = there && atomic_load(&p->zeros) == zeros;
+
+		if (n == 8)
+			atomic_fetch_sub(&p->ledger, 1);
+		else
+			must_eq(n, -EAGAIN);
+		must(n == 8 || !lasted, "empty, but there was an item");
+		decided += lasted;
+		if (n != 8)
+			sched_yield();
+	}
+	must(decided > 0);
+	atomic_store(&p->quit, 1);
+	reap_all(pid, 5);
+	shmq_close(q);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("limit");
@@ -415,6 +505,8 @@ static Suite *suite(void)
 	tcase_add_test(t, an_observer_never_counts_two_for_one_place);
 	tcase_add_loop_test(
 		t, with_room_no_push_and_with_items_no_pop_is_refused, 0, n);
+	tcase_add_test(
+		t, pop_says_empty_only_if_the_lane_was_empty_for_a_moment);
 	return s;
 }
 

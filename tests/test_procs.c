@@ -351,7 +351,7 @@ static void mapped_read_only(void)
 	must(found > 0);
 }
 
-/* In a process that has the queue open for more, its mappings are no evidence. */
+/* @alone: the process has no other mapping of the queue, so look at them. */
 static void observe(uint64_t depth, bool alone)
 {
 	struct shmq *o = NULL, *d = NULL;
