@@ -30,10 +30,10 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 		uint64_t w;
 		int r = segment_of_ticket(q, lane, t >> q->geo.slots_shift, &p);
 
-		if (r == -ENOENT && valid)
-			continue; /* closed by somebody, and its segment recycled */
+		if (r == -ENOENT)
+			continue; /* it was published or closed, and its segment recycled */
 		if (r < 0)
-			return r == -ENOENT ? -EBADMSG : r;
+			return r;
 		/* RETIRE: an unpublished word is changed by its owner alone, or, as the
 		 * owner is dead, by those who recover it: then by CAS. */
 		w = atomic_load_explicit(slot_at(q, p.segment, t), memory_order_acquire);
@@ -41,6 +41,7 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 			continue;
 		if (valid && !valid(q, arg))
 			return 0;
+		/* RETIRE. seq_cst: before the load of the room word in wake(). */
 		atomic_compare_exchange_strong_explicit(
 			slot_at(q, p.segment, t), &w, slot_word(p.inc, 0, 0, SLOT_PAD),
 			memory_order_seq_cst, memory_order_relaxed);
@@ -111,8 +112,7 @@ static void leave_unsettled(struct shmq *q, unsigned lane, uint64_t t, int n)
 	q->unsettled = true;
 }
 
-int push_drawn(struct shmq *q, unsigned lane, uint64_t t, const struct iovec *items,
-		      int n)
+int push_drawn(struct shmq *q, unsigned lane, uint64_t t, const struct iovec *items, int n)
 {
 	int admitted = n, done;
 
@@ -174,7 +174,7 @@ static int push_run(struct shmq *q, unsigned lane, const struct iovec *items, in
 			record_set(q, RECORD_NONE, 0, 0, 0);
 			return -EAGAIN;
 		}
-	} else {
+	} else { /* TICKET */
 		t = atomic_fetch_add_explicit(&l->tail, (uint64_t)n, memory_order_acq_rel);
 	}
 	POINT("push:ticket"); /* Dead here: recovery finds it between low and tail. */

@@ -69,7 +69,7 @@ static void views_init(struct shmq *q)
 
 		v->lane = lane_of(q, i);
 		v->gen = GEN_UNKNOWN;
-		v->start = v->t0 = v->limit = h;
+		v->start = v->t0 = v->limit = v->near = h;
 		v->push_at.number = v->pop_at.number = v->retire_later.number =
 			NUMBER_UNKNOWN;
 	}
@@ -181,6 +181,24 @@ static int use_check(const struct shmq *q, int lane, int64_t timeout_ns)
 	return 0;
 }
 
+/* @n, or why the batch can not be: 0 if there is nothing to do. */
+static int items_check(const struct iovec *items, int n, size_t longest)
+{
+	int i;
+
+	if (n < 0)
+		return -EINVAL;
+	if (n > 0 && !items)
+		return -EFAULT;
+	for (i = 0; i < n; i++) {
+		if (items[i].iov_len > longest)
+			return -EMSGSIZE;
+		if (!items[i].iov_base && items[i].iov_len)
+			return -EFAULT;
+	}
+	return n;
+}
+
 static void role_add(struct shmq *q, uint32_t role)
 {
 	/* relaxed: only we write it. */
@@ -252,22 +270,13 @@ SHMQ_API int shmq_push(struct shmq *q, int lane, const void *buf, size_t len,
 SHMQ_API int shmq_push_n(struct shmq *q, int lane, const struct iovec *items, int n,
 			 int64_t timeout_ns)
 {
-	int r = use_check(q, lane, timeout_ns), i;
+	int r = use_check(q, lane, timeout_ns);
 
 	if (r < 0)
 		return r;
-	if (n < 0)
-		return -EINVAL;
-	if (n == 0)
-		return 0;
-	if (!items)
-		return -EFAULT;
-	for (i = 0; i < n; i++) {
-		if (items[i].iov_len > q->geo.item_size)
-			return -EMSGSIZE;
-		if (!items[i].iov_base && items[i].iov_len)
-			return -EFAULT;
-	}
+	r = items_check(items, n, q->geo.item_size);
+	if (r <= 0)
+		return r;
 	role_add(q, SHMQ_ROLE_PRODUCER);
 	r = (int)push_attempt(&(struct push){ .q = q, .items = items, .lane = lane, .n = n });
 	if (r == -EAGAIN)
@@ -428,19 +437,13 @@ SHMQ_API int shmq_pop_n(struct shmq *q, int lane, struct iovec *items,
 			struct shmq_info *infos, int n, int64_t timeout_ns)
 {
 	struct pop p = { .q = q, .items = items, .infos = infos, .lane = lane, .n = n };
-	int r = use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns), i;
+	int r = use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns);
 
 	if (r < 0)
 		return r;
-	if (n < 0)
-		return -EINVAL;
-	if (n == 0)
-		return 0;
-	if (!items)
-		return -EFAULT;
-	for (i = 0; i < n; i++)
-		if (!items[i].iov_base && items[i].iov_len)
-			return -EFAULT;
+	r = items_check(items, n, SIZE_MAX);
+	if (r <= 0)
+		return r;
 	role_add(q, SHMQ_ROLE_CONSUMER);
 	r = (int)pop_attempt(&p);
 	if (r == -EAGAIN)

@@ -15,7 +15,7 @@ struct recovered {
 /* Recover whoever is proven dead: true if that gave anything back. @out may be NULL. */
 HIDDEN bool recover_all(struct shmq *q, struct recovered *out);
 
-/* Look at one participant, another one each time. */
+/* Look at some participants, others each time, and recover the dead. */
 HIDDEN void recover_probe(struct shmq *q);
 
 #endif

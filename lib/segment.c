@@ -78,7 +78,7 @@ bool segment_binding(struct shmq *q, uint32_t s, uint64_t *hdr, unsigned *lane,
 /* BIND: an installation whose entry is visible is complete but for this word. */
 static void segment_activate(struct shmq *q, uint32_t s, uint64_t hdr)
 {
-	if (segment_state(hdr) == SEGMENT_OWNED)
+	if (segment_state(hdr) == SEGMENT_OWNED) /* BIND */
 		atomic_compare_exchange_strong_explicit(
 			&segment_of(q, s)->hdr, &hdr,
 			segment_word(segment_inc(hdr), 0, SEGMENT_ACTIVE),

@@ -137,8 +137,7 @@ static int scan_place(struct shmq *q, unsigned lane, uint64_t j)
 	return 1;
 }
 
-/* Re-read a hole, for a moment: its producer is usually some
- * nanoseconds away. */
+/* Re-read a hole for a moment: its producer is usually some nanoseconds away. */
 static enum slot_class await_hole(struct shmq *q, const struct place *p, uint64_t j, int *spin)
 {
 	enum slot_class c;

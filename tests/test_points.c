@@ -211,6 +211,27 @@ START_TEST(a_kill_at_a_named_point_costs_nothing)
 }
 END_TEST
 
+START_TEST(a_sleeper_gets_what_a_dead_consumer_held)
+{
+	struct shmq_config c;
+	struct shmq *first, *q;
+	uint64_t id;
+
+	victim_log = shared(sizeof *victim_log);
+	shmq_config_init(&c, sizeof c);
+	must_eq(shmq_create("points", &c), 0);
+	first = attach("points");
+	push_ids(first, 7, 1);
+	killed(dead_consumer, NULL); /* the last that is looked at, one by one, from the next one */
+	q = attach("points");
+	must_eq(shmq_pop(q, 0, &id, sizeof id, NULL, 1000 * (int64_t)MS), 8);
+	must_eq(id, 7);
+	shmq_close(q);
+	shmq_close(first);
+	must_eq(shmq_unlink("points"), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("points");
@@ -218,5 +239,6 @@ int main(void)
 
 	tcase_add_loop_test(c, a_kill_at_a_named_point_costs_nothing, 0,
 			    (int)(__stop_shmq_points - __start_shmq_points) * TIMES);
+	tcase_add_test(c, a_sleeper_gets_what_a_dead_consumer_held);
 	return suite_run(s);
 }

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_settle.c - a producer draws tickets and there is no segment for them. It
+ * keeps them, and settles them with its next push, or leaves them to recovery.
+ *
+ * The pool never runs dry by itself, so the free segments are hidden here: OWNED
+ * by a participant that does not exist.
+ */
+#include "common.h"
+
+#include "lane.h"
+#include "recover.h"
+#include "segment.h"
+
+#define CAPACITY 100
+#define NOBODY 4095u
+
+static void pool_hide(struct shmq *q, bool hide)
+{
+	enum segment_state from = hide ? SEGMENT_FREE : SEGMENT_OWNED;
+	uint32_t i;
+
+	for (i = 0; i < q->geo.nr_segments; i++) {
+		word_t *hdr = &segment_of(q, i)->hdr;
+		uint64_t h = atomic_load(hdr);
+
+		if (segment_state(h) == from)
+			atomic_store(hdr, segment_word(segment_inc(h), hide ? NOBODY : 0,
+						       hide ? SEGMENT_OWNED : SEGMENT_FREE));
+	}
+}
+
+static uint64_t next_in, next_out;
+
+static int push_next(struct shmq *q)
+{
+	int r = shmq_push(q, 0, &next_in, sizeof next_in, SHMQ_NOWAIT);
+
+	next_in += r == 0;
+	return r;
+}
+
+static void pop_next(struct shmq *q)
+{
+	uint64_t id;
+
+	must_eq(shmq_pop(q, 0, &id, sizeof id, NULL, SHMQ_NOWAIT), 8);
+	must_eq(id, next_out++);
+}
+
+/*
+ * @q draws a batch that begins in the middle of an installed segment and ends in
+ * one that can not be installed: the first half is pushed, the rest unsettled.
+ */
+static void leave_unsettled_tickets(struct shmq *q)
+{
+	uint32_t half = q->geo.slots / 2, i;
+	struct iovec items[SEGMENT_SLOTS_MAX];
+	uint64_t ids[SEGMENT_SLOTS_MAX], t;
+
+	for (i = 0; i < half; i++)
+		must_eq(push_next(q), 0);
+	for (i = 0; i < q->geo.slots; i++) {
+		ids[i] = next_in + i;
+		items[i] = (struct iovec){ &ids[i], sizeof ids[i] };
+	}
+	pool_hide(q, true);
+	t = atomic_fetch_add(&lane_of(q, 0)->tail, q->geo.slots);
+	record_set(q, RECORD_EXACT, 0, q->geo.slots, t);
+	must_eq(push_drawn(q, 0, t, items, (int)q->geo.slots), half);
+	next_in += half;
+	must_eq(push_next(q), -EAGAIN); /* nothing to settle with */
+}
+
+static void check_whole(struct shmq *q)
+{
+	struct shmq_stat st;
+	int pushed = 0;
+
+	while (next_out != next_in)
+		pop_next(q);
+	must_eq(shmq_pop(q, 0, &next_in, 0, NULL, SHMQ_NOWAIT), -EAGAIN);
+	stat_of(q, &st);
+	must_eq(st.lanes[0].unfinished, 0);
+	while (push_next(q) == 0)
+		pushed++;
+	must_eq(pushed, CAPACITY);
+}
+
+static void start(struct shmq **q, struct shmq **other)
+{
+	struct shmq_config c = config(1, CAPACITY, 8);
+
+	c.max_participants = 4;
+	next_in = next_out = 0;
+	must_eq(shmq_create("q", &c), 0);
+	*q = attach("q");
+	*other = attach("q");
+}
+
+START_TEST(unsettled_tickets_are_settled_by_the_next_push)
+{
+	struct shmq *q, *other;
+
+	start(&q, &other);
+	leave_unsettled_tickets(q);
+	pool_hide(q, false);
+	must_eq(push_next(q), 0);
+	check_whole(other);
+	shmq_close(q);
+	shmq_close(other);
+}
+END_TEST
+
+START_TEST(tickets_can_be_settled_after_their_neighbours_are_recycled)
+{
+	struct shmq *q, *other;
+	int i;
+
+	start(&q, &other);
+	leave_unsettled_tickets(q);
+	pool_hide(q, false);
+	for (i = 0; i < 50 * CAPACITY; i++) { /* many laps around the holes */
+		must_eq(push_next(other), 0);
+		pop_next(other);
+	}
+	must_eq(push_next(q), 0);
+	check_whole(other);
+	shmq_close(q);
+	shmq_close(other);
+}
+END_TEST
+
+START_TEST(unsettled_tickets_of_a_closed_handle_are_recovered)
+{
+	struct recovered out = { 0 };
+	struct shmq *q, *other;
+	struct shmq_stat st;
+
+	start(&q, &other);
+	leave_unsettled_tickets(q);
+	shmq_close(q);
+	stat_of(other, &st);
+	must_eq(st.nr_dead, 1);
+	must(!recover_all(other, &out) && out.deferred == 1, "there is no segment yet");
+	pool_hide(other, false);
+	must(recover_all(other, &out));
+	stat_of(other, &st);
+	must_eq(st.nr_dead, 0);
+	check_whole(other);
+	shmq_close(other);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("settle");
+	TCase *c = suite_case(s, "settle", 30);
+
+	tcase_add_test(c, unsettled_tickets_are_settled_by_the_next_push);
+	tcase_add_test(c, tickets_can_be_settled_after_their_neighbours_are_recycled);
+	tcase_add_test(c, unsettled_tickets_of_a_closed_handle_are_recovered);
+	return suite_run(s);
+}
