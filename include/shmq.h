@@ -13,6 +13,8 @@
  *
  *                     same handle    other handle    other process
  *   push, pop, *_n        no             yes             yes
+ *   reserve .. requeue    no             yes             yes
+ *   recover               no             yes             yes
  *   stat, pressure        no             yes             yes
  *   create, unlink         -             yes             yes
  *   dup of a handle       no             yes             yes
@@ -39,6 +41,7 @@
  *   -EPROTONOSUPPORT  a queue of another layout version
  *   -ECHILD     handle from before a fork()
  *   -EROFS      handle was opened with SHMQ_OBSERVE
+ *   -EBUSY      the handle has a reservation open: commit or abort it first
  *
  * Ordering. Each lane is a linearizable FIFO. A pop from any lane returns an
  * item of the highest lane that held one when the pop began and kept it until
@@ -48,7 +51,9 @@
  *
  * Death. A process killed inside a call leaves the item pushed or not pushed,
  * never in part; what a dead consumer had taken and not finished is delivered
- * again, before newer items of its lane, with shmq_info.attempts above 1.
+ * again, before newer items of its lane, with shmq_info.attempts above 1. Whoever
+ * waits or works finds the dead within 100 ms; shmq_recover() does it at once. A
+ * process that is stopped is not dead: it keeps what it holds and delays nobody.
  */
 #ifndef SHMQ_H
 #define SHMQ_H
@@ -72,6 +77,10 @@ extern "C" {
 #define SHMQ_PARTICIPANTS_MAX 1024
 #define SHMQ_LANE_CAPACITY_MAX (UINT64_C(1) << 25)
 
+#define SHMQ_ATTEMPTS_MAX 60        /* failed deliveries of an item, at most */
+#define SHMQ_LEASES_MAX 64          /* items one handle may hold at a time */
+
+#define SHMQ_DROP (-1)              /* no dead-letter lane */
 #define SHMQ_ANY_LANE (-1)          /* pop: the highest lane that has an item */
 #define SHMQ_NOWAIT INT64_C(0)      /* timeout_ns: never wait */
 #define SHMQ_FOREVER INT64_C(-1)    /* timeout_ns: no deadline */
@@ -102,8 +111,13 @@ struct shmq_config {
 	uint32_t mode;              /* permission bits, set exactly; default 0600 */
 	uint32_t gid;               /* group of the file; UINT32_MAX: as it comes */
 	uint32_t flags;             /* enum shmq_config_flags */
-	uint32_t reserved;          /* 0 */
+	uint32_t max_attempts;      /* deliveries of an item that end in a death or a
+	                               requeue before it goes to the dead-letter lane,
+	                               1..SHMQ_ATTEMPTS_MAX; default that */
 	struct shmq_lane_config lanes[SHMQ_MAX_LANES];
+	int32_t dead_lane;          /* dead-letter lane, or SHMQ_DROP (the default): such
+	                               items are dropped and counted */
+	uint32_t reserved;          /* 0 */
 };
 
 /*
@@ -243,6 +257,117 @@ SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
 SHMQ_API int shmq_pop_n(struct shmq *q, int lane, struct iovec *items,
 			struct shmq_info *infos, int n, int64_t timeout_ns);
 
+/* ---- writing and reading in place ------------------------------------------ */
+
+/*
+ * shmq_reserve - open the next item of @lane for writing in place: *@buf points to
+ * the queue's item size of bytes in the region, undefined until written. Waits as
+ * shmq_push(). The item has its place in the lane now and is seen from
+ * shmq_commit() on; consumers do not wait for it, they take what is behind. It
+ * counts against the capacity. One reservation per handle: until it is committed
+ * or aborted shmq_push(), shmq_push_n() and shmq_reserve() return -EBUSY.
+ * If the caller dies, the reservation is aborted. shmq_close() aborts it too.
+ * Returns 0; -EBUSY; else as shmq_push().
+ */
+SHMQ_API int shmq_reserve(struct shmq *q, int lane, void **buf, int64_t timeout_ns);
+
+/*
+ * shmq_commit - publish the reserved item, @len bytes long. *@buf is no longer the
+ * caller's. If the caller dies inside, the item arrives whole or not at all.
+ * Returns 0; -EMSGSIZE @len above the item size, the reservation stays open;
+ * -ENOENT nothing is reserved; -EFAULT; -ECHILD; -EROFS.
+ */
+SHMQ_API int shmq_commit(struct shmq *q, size_t len);
+
+/*
+ * shmq_abort - give up the reservation: the place in the lane is closed.
+ * Returns 0; -ENOENT nothing is reserved; -EFAULT; -ECHILD; -EROFS.
+ */
+SHMQ_API int shmq_abort(struct shmq *q);
+
+/* An item that is held in place. The caller's memory; it may be copied and moved,
+ * but only one copy can be released or requeued. */
+struct shmq_lease {
+	const void *data;      /* info.len bytes in the region: read, do not write */
+	struct shmq_info info;
+	uint64_t private_[3];  /* the library's */
+};
+
+/*
+ * shmq_peek - take an item as shmq_pop() would, but leave it where it is: the
+ * caller reads it in place and must shmq_release() it (done) or shmq_requeue() it
+ * (not done). Until then nobody else gets it. If the holder dies, it is delivered
+ * again, ahead of newer items of its lane. A held item does not count against the
+ * capacity, but keeps the memory around it (up to 64 items) from being used again;
+ * room for one such lease per handle is set aside.
+ * Returns 0; -EMFILE the handle holds SHMQ_LEASES_MAX items; else as shmq_pop().
+ */
+SHMQ_API int shmq_peek(struct shmq *q, int lane, struct shmq_lease *lease,
+		       int64_t timeout_ns);
+
+/*
+ * shmq_release - the item is dealt with and gone: the acknowledgement. If the
+ * caller dies inside, the item is gone or delivered again.
+ * Returns 0; -ENOENT this handle does not hold it (any more); -EFAULT; -ECHILD;
+ * -EROFS.
+ */
+SHMQ_API int shmq_release(struct shmq *q, struct shmq_lease *lease);
+
+/*
+ * shmq_requeue - put the item back to where it was, ahead of newer items of its
+ * lane, with one attempt more. Returns as shmq_release().
+ */
+SHMQ_API int shmq_requeue(struct shmq *q, struct shmq_lease *lease);
+
+/* ---- after a death ---------------------------------------------------------- */
+
+struct shmq_recovered {
+	size_t sz;             /* sizeof(struct shmq_recovered) of the caller */
+	uint32_t participants; /* dead ones, detached */
+	uint32_t deferred;     /* dead ones of whom something must wait: a push that can
+	                          not yet be told from one of a living producer */
+	uint64_t items;        /* that dead consumers held: waiting again */
+	uint64_t tickets;      /* unfinished pushes of dead producers: closed */
+};
+
+/*
+ * shmq_recover - look at every participant now, and give back what the dead held.
+ * Nobody has to call it: whoever waits or works does the same every few
+ * milliseconds. Lock-free, any number of callers at once. If the caller dies
+ * inside, the next one goes on.
+ * @out may be NULL. Set out->sz first.
+ * Returns 0; -EINVAL out->sz too small; -EFAULT; -ECHILD; -EROFS.
+ */
+SHMQ_API int shmq_recover(struct shmq *q, struct shmq_recovered *out);
+
+enum shmq_hold_kind {
+	SHMQ_HOLD_ITEM = 1, /* a consumer has taken it and not finished */
+	SHMQ_HOLD_PUSH,     /* a push or reservation between ticket and publication */
+};
+
+struct shmq_hold {
+	uint32_t kind;        /* enum shmq_hold_kind */
+	uint32_t participant; /* index, as in struct shmq_participant; UINT32_MAX: the
+	                         owner of the push can not be told yet */
+	uint32_t pid;         /* of it, as it sees itself; 0 unknown */
+	uint32_t alive;       /* 1 while the kernel holds its token */
+	uint32_t lane;
+	uint32_t attempts;    /* earlier deliveries that failed; ITEM only */
+	uint32_t len;         /* bytes; ITEM only */
+	uint32_t reserved;
+	uint64_t ticket;      /* place in the lane */
+	uint64_t age_ns;      /* since the push; 0 without SHMQ_STAMP; ITEM only */
+	char command[16];
+};
+
+/*
+ * shmq_holds - who holds what: fill up to @n entries of @out, in no order. Only
+ * reads. Under traffic most entries are gone when it returns; one that stays is
+ * of a consumer at work, or of a process that is stopped, dead or slow.
+ * Returns how many there are (maybe more than @n); -EFAULT; -ECHILD; -EINVAL.
+ */
+SHMQ_API int shmq_holds(struct shmq *q, struct shmq_hold *out, int n);
+
 /* ---- looking ------------------------------------------------------------ */
 
 enum shmq_level { /* how full: an admission signal for producers */
@@ -281,7 +406,9 @@ struct shmq_lane_stat {
 	uint64_t pushed;     /* accepted since create */
 	uint64_t popped;     /* finished by their consumers since create */
 	uint64_t rejected;   /* items refused because the lane was full */
-	uint64_t redelivered; /* waiting again after their consumer died */
+	uint64_t redelivered; /* waiting again after their consumer died or requeued */
+	uint64_t dead;       /* moved from here to the dead-letter lane since create */
+	uint64_t dropped;    /* dropped after max_attempts since create */
 	uint64_t oldest_ns;  /* age of the oldest waiting item; 0 without stamps */
 };
 
@@ -302,6 +429,8 @@ struct shmq_stat {
 	uint32_t segments, segments_free;
 	uint32_t slots_per_segment;
 	uint32_t nr_lanes;
+	uint32_t max_attempts;
+	int32_t dead_lane;         /* or SHMQ_DROP */
 	struct shmq_lane_stat lanes[SHMQ_MAX_LANES];
 };
 

@@ -23,7 +23,7 @@ static inline int push_fast(struct shmq *q, unsigned lane, const struct iovec *i
 	fetch_for_write(&l->tail);
 	t = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
 	if (unlikely(before(v->near, t + 1) || v->push_at.number != t >> q->geo.slots_shift ||
-		     q->unsettled))
+		     q->record_use != RECORD_IDLE))
 		return -EAGAIN;
 	record_set(q, RECORD_PENDING, lane, 1, t);
 	POINT("push_one:pending"); /* as push:pending */
@@ -35,7 +35,7 @@ static inline int push_fast(struct shmq *q, unsigned lane, const struct iovec *i
 		     v->push_at.number != t >> q->geo.slots_shift)) {
 		r = push_drawn(q, lane, t, item, 1);
 	} else {
-		publish(q, &v->push_at, t, item);
+		publish_copy(q, &v->push_at, t, item);
 		record_set(q, RECORD_NONE, 0, 0, 0);
 	}
 	if (likely(r == 1))
@@ -74,7 +74,7 @@ static inline ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t
 		d = v->pop_at.descriptors + spread(q, i);
 		w = atomic_load_explicit(&d->word, memory_order_acquire); /* PUBLISH */
 		/* relaxed: valid if the word is won. */
-		len = atomic_load_explicit(&d->meta, memory_order_relaxed);
+		len = meta_len(atomic_load_explicit(&d->meta, memory_order_relaxed));
 		/* TAKE, as try_take(). Dead after it: recovery makes the item FULL again. */
 		if (likely(w == full && len <= room && len <= q->geo.item_size &&
 			   atomic_compare_exchange_strong_explicit(

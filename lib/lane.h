@@ -38,8 +38,30 @@ HIDDEN void lane_left(struct shmq *q, unsigned lane, uint64_t ticket, uint32_t s
 /* Done with a taken item: it is consumed. */
 HIDDEN void lane_finish(struct shmq *q, const struct taken *t);
 
+/* Not done with a taken item: it waits again where it was, one attempt later. */
+HIDDEN void lane_requeue(struct shmq *q, const struct taken *t);
+
+/* As lane_finish(), and counted as dropped. */
+HIDDEN void lane_drop(struct shmq *q, const struct taken *t);
+
+/* The item has failed too often: dropped, or moved to the dead-letter lane. False if
+ * that is full, or the item's own lane: then it is to be delivered once more. */
+HIDDEN bool lane_dead_letter(struct shmq *q, const struct taken *t);
+
+/* Move a taken item to the end of lane @to: false if that is full. */
+HIDDEN bool lane_move(struct shmq *q, const struct taken *t, unsigned to);
+
 /* Close the own ticket that an earlier push left for want of a segment. */
 HIDDEN bool lane_settle(struct shmq *q);
+
+/* Draw a ticket and keep it open: 1 and the place of its payload; as lane_push(). */
+HIDDEN int lane_reserve(struct shmq *q, unsigned lane, void **buf);
+
+/* Publish the reserved slot; its lane. */
+HIDDEN unsigned lane_commit(struct shmq *q, size_t len);
+
+/* Close the reserved slot, if there is one. */
+HIDDEN void lane_abort(struct shmq *q);
 
 /* PAD the tickets [@t, @t + @n) where they are unpublished; -ENOBUFS, -EBADMSG.
  * The caller owns them, or has proven their owner dead and calls @valid first. */
@@ -130,24 +152,34 @@ static inline void copy_item(void *to, const void *from, size_t len)
 		memcpy(to, from, len);
 }
 
-/* Write one item into its slot and publish it. */
-static inline void publish(struct shmq *q, const struct place *p, uint64_t t,
-			   const struct iovec *item)
+/* Publish what was written into the slot of ticket @t. */
+static inline void publish(struct shmq *q, const struct place *p, uint64_t t, size_t len)
 {
-	uint64_t i = t & (q->geo.slots - 1);
-	struct descriptor *d = p->descriptors + spread(q, i);
+	struct descriptor *d = p->descriptors + spread(q, t);
 
-	copy_item(p->payload + i * q->geo.slot_bytes, item->iov_base, item->iov_len);
 	/* relaxed: PUBLISH carries them. */
 	if (unlikely(q->geo.flags & SHMQ_STAMP))
 		atomic_store_explicit(stamp_of(q, slot_index(q, p->segment, t)),
 				      sys_monotonic_ns(), memory_order_relaxed);
-	atomic_store_explicit(&d->meta, item->iov_len, memory_order_relaxed);
+	atomic_store_explicit(&d->meta, meta_word(0, (uint32_t)len), memory_order_relaxed);
 	POINT("push:written"); /* Dead here: recovery PADs the ticket. */
 	/* PUBLISH -> scan: the commit. A plain store: nobody but a recoverer of this
 	 * process, once it is dead, writes an unpublished slot. */
 	atomic_store_explicit(&d->word, slot_word(p->inc, 0, 0, SLOT_FULL),
 			      memory_order_release);
+}
+
+static inline char *payload_at(const struct shmq *q, const struct place *p, uint64_t t)
+{
+	return p->payload + (t & (q->geo.slots - 1)) * q->geo.slot_bytes;
+}
+
+/* Write one item into its slot and publish it. */
+static inline void publish_copy(struct shmq *q, const struct place *p, uint64_t t,
+				const struct iovec *item)
+{
+	copy_item(payload_at(q, p, t), item->iov_base, item->iov_len);
+	publish(q, p, t, item->iov_len);
 }
 
 /* How many of the @n tickets from @tail on are within the capacity: 1..@n; 0 none,

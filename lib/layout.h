@@ -22,6 +22,7 @@
  * REUSE     segment_retire: hdr FREE       segment_alloc: hdr (CAS)    the segment may be written again
  * BIND      segment_install: dir (CAS)     segment_find: dir           hdr, bind; marks of older lives cleared
  * TICKET    push: tail (FAA or CAS)        take, admit: tail           the record says PENDING or EXACT
+ * MOVE      lane_move: MOVING, source DONE recovery: both words        whether the move is decided
  * MARK      mark_segment: marks, then gen  watch_refresh: gen, marks   a ticket below head may be open
  * PASS      head_raise: head (CAS)         take, admit: head           everything below is closed or marked
  * RECORD    push: push record              recovery: push record       which tickets a push may own
@@ -75,6 +76,8 @@ struct header {
 	uint32_t nr_segments;
 	uint32_t segment_slots; /* power of two */
 	uint32_t flags;
+	uint32_t max_attempts;
+	int32_t dead_lane; /* or SHMQ_DROP */
 	uint32_t creator_pid;
 	uint64_t created_ns; /* CLOCK_REALTIME */
 	uint64_t nonce;      /* tells two queues of one name apart */
@@ -84,14 +87,21 @@ struct header {
 
 /* ---- words ---------------------------------------------------------------- */
 
-/* Slot word: [tag 44 | attempts 4 | owner 12 | state 4]. */
-enum slot_state { SLOT_DONE = 0, SLOT_PAD = 1, SLOT_FULL = 2, SLOT_TAKEN = 3 };
-#define SLOT_ATTEMPTS_MAX 15u
+/* Slot word: [tag 44 | attempts 6 | owner 10 | state 4]. MOVING is unpublished yet,
+ * a hole like those of an older tag: see lane_move(). */
+enum slot_state {
+	SLOT_DONE = 0, SLOT_PAD = 1, SLOT_FULL = 2, SLOT_TAKEN = 3, SLOT_MOVING = 4
+};
+#define SLOT_ATTEMPTS_MAX 63u
+#define SLOT_OWNER_MAX 1023u
+
+_Static_assert(SHMQ_PARTICIPANTS_MAX <= SLOT_OWNER_MAX + 1 &&
+	       SHMQ_ATTEMPTS_MAX < SLOT_ATTEMPTS_MAX, "fields of the slot word");
 
 static inline uint64_t slot_word(uint64_t tag, unsigned attempts, unsigned owner,
 				 enum slot_state state)
 {
-	return tag << 20 | (uint64_t)attempts << 16 | (uint64_t)owner << 4 | state;
+	return tag << 20 | (uint64_t)attempts << 14 | (uint64_t)owner << 4 | state;
 }
 static inline uint64_t slot_tag(uint64_t w)
 {
@@ -99,11 +109,11 @@ static inline uint64_t slot_tag(uint64_t w)
 }
 static inline unsigned slot_attempts(uint64_t w)
 {
-	return w >> 16 & 15;
+	return w >> 14 & SLOT_ATTEMPTS_MAX;
 }
 static inline unsigned slot_owner(uint64_t w)
 {
-	return w >> 4 & 0xfff;
+	return w >> 4 & SLOT_OWNER_MAX;
 }
 static inline unsigned slot_state(uint64_t w)
 {
@@ -119,9 +129,16 @@ static inline enum slot_class slot_classify(uint64_t w, uint64_t inc)
 
 	if (tag != inc) /* tags only grow: an older one is unpublished */
 		return tag < inc ? OPEN_HOLE : CLOSED_FOR_GOOD;
-	if (slot_state(w) == SLOT_FULL)
+	switch (slot_state(w)) {
+	case SLOT_FULL:
 		return OPEN_FULL;
-	return slot_state(w) == SLOT_TAKEN ? CLOSED_TAKEN : CLOSED_FOR_GOOD;
+	case SLOT_TAKEN:
+		return CLOSED_TAKEN;
+	case SLOT_MOVING:
+		return OPEN_HOLE;
+	default:
+		return CLOSED_FOR_GOOD;
+	}
 }
 
 /* Segment header word: [inc 44 | owner 12 | state 4 | 0 4]. */
@@ -245,6 +262,7 @@ enum wait_side { WAIT_ITEMS = 0, WAIT_ROOM = 1 };
 struct wakeup {
 	struct waitword side[2];
 	_Alignas(LINE) word_t alloc_at; /* hint: where the last free segment was found */
+	word_t probed_ns; /* hint: when somebody last looked for the dead */
 };
 
 struct lane {
@@ -257,7 +275,7 @@ struct lane {
 /* Counters only grow, also over the lives of a record: sums are totals. What the
  * present owner did is what came on top of its base. */
 struct tally {
-	word_t pushed, popped, rejected;
+	word_t pushed, popped, rejected, dead, dropped;
 };
 
 struct participant {
@@ -269,7 +287,7 @@ struct participant {
 	_Atomic uint32_t pid;
 	_Atomic uint32_t role; /* enum shmq_role */
 	word_t command[2];
-	struct tally base; /* sums over the lanes at the attach */
+	word_t base[3]; /* sums of the first three over the lanes, at the attach */
 	/* written by the owner alone, by recovery never */
 	_Alignas(LINE) word_t record;
 	_Alignas(LINE) struct tally tally[SHMQ_MAX_LANES];
@@ -283,7 +301,21 @@ struct segment {
 /* What a consumer looks at; apart from the payload, four to a cache line. */
 struct descriptor {
 	word_t word;
-	word_t meta; /* length; read before the word is won, hence atomic */
+	word_t meta; /* [source 32 | length 32]; read before the word is won, hence atomic */
 };
+
+/* @source: of a MOVING slot, the index of the descriptor the item comes from. */
+static inline uint64_t meta_word(uint32_t source, uint32_t len)
+{
+	return (uint64_t)source << 32 | len;
+}
+static inline uint32_t meta_source(uint64_t m)
+{
+	return (uint32_t)(m >> 32);
+}
+static inline uint32_t meta_len(uint64_t m)
+{
+	return (uint32_t)m;
+}
 
 #endif

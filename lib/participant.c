@@ -53,9 +53,8 @@ static void identity_write(struct participant *p)
 		base[2] += atomic_load_explicit(&p->tally[i].rejected, memory_order_relaxed);
 	}
 	/* relaxed: JOIN publishes them. */
-	atomic_store_explicit(&p->base.pushed, base[0], memory_order_relaxed);
-	atomic_store_explicit(&p->base.popped, base[1], memory_order_relaxed);
-	atomic_store_explicit(&p->base.rejected, base[2], memory_order_relaxed);
+	for (i = 0; i < 3; i++)
+		atomic_store_explicit(&p->base[i], base[i], memory_order_relaxed);
 	atomic_store_explicit(&p->pid, (uint32_t)getpid(), memory_order_relaxed);
 	atomic_store_explicit(&p->role, 0, memory_order_relaxed);
 	atomic_store_explicit(&p->since_ns, sys_realtime_ns(), memory_order_relaxed);
@@ -126,7 +125,7 @@ int participant_join(struct shmq *q)
 		return r;
 	}
 	r = claim_any(q, fd);
-	if (r == -EUSERS && recover_all(q, NULL))
+	if (r == -EUSERS && recover_all(q, &(struct shmq_recovered){ 0 }))
 		r = claim_any(q, fd);
 	sys_close(fd); /* the mapping keeps description and lock */
 	if (r < 0) {
@@ -141,6 +140,9 @@ void participant_leave(struct shmq *q)
 {
 	uint64_t w = participant_word(q->inc, PARTICIPANT_LIVE);
 
+	if (q->nr_leases)
+		recover_own(q);
+	lane_abort(q);
 	if (lane_settle(q)) {
 		POINT("leave:settled"); /* Dead here: nothing held, recovery frees it. */
 		/* JOIN: whoever takes the record next sees it as we left it. */

@@ -14,6 +14,25 @@
 #include "sys.h"
 #include "wait.h"
 
+/*
+ * The dead owner of a MOVING slot was about to move an item to it. It has, if it is
+ * done with the source: then what counts is here, else there. The source goes back
+ * to its lane only after this was decided; see recover().
+ */
+static enum slot_state move_outcome(struct shmq *q, const struct descriptor *d, uint64_t w)
+{
+	/* relaxed: MOVE carries it. */
+	uint32_t source = meta_source(atomic_load_explicit(&d->meta, memory_order_relaxed));
+	uint64_t s;
+
+	if (source >= (uint64_t)q->geo.nr_segments << q->geo.slots_shift)
+		return SLOT_PAD; /* a region that lies */
+	/* MOVE */
+	s = atomic_load_explicit(&descriptor_of(q, source)->word, memory_order_acquire);
+	return slot_state(s) == SLOT_TAKEN && slot_owner(s) == slot_owner(w) ? SLOT_PAD :
+									      SLOT_FULL;
+}
+
 int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 	     bool (*valid)(struct shmq *, void *), void *arg)
 {
@@ -26,6 +45,8 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 					 memory_order_relaxed))
 		;
 	for (; t != end; t++) {
+		enum slot_state outcome = SLOT_PAD;
+		struct descriptor *d;
 		struct place p;
 		uint64_t w;
 		int r = segment_of_ticket(q, lane, t >> q->geo.slots_shift, &p);
@@ -34,17 +55,22 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 			continue; /* it was published or closed, and its segment recycled */
 		if (r < 0)
 			return r;
+		d = p.descriptors + spread(q, t);
 		/* RETIRE: an unpublished word is changed by its owner alone, or, as the
 		 * owner is dead, by those who recover it: then by CAS. */
-		w = atomic_load_explicit(slot_at(q, p.segment, t), memory_order_acquire);
+		w = atomic_load_explicit(&d->word, memory_order_acquire);
 		if (slot_classify(w, p.inc) != OPEN_HOLE)
 			continue;
+		if (slot_tag(w) == p.inc) /* MOVING */
+			outcome = move_outcome(q, d, w);
 		if (valid && !valid(q, arg))
 			return 0;
-		/* RETIRE. seq_cst: before the load of the room word in wake(). */
+		/* RETIRE, PUBLISH. seq_cst: before the load of the room word in wake(). */
 		atomic_compare_exchange_strong_explicit(
-			slot_at(q, p.segment, t), &w, slot_word(p.inc, 0, 0, SLOT_PAD),
+			&d->word, &w,
+			slot_word(p.inc, outcome == SLOT_FULL ? slot_attempts(w) : 0, 0, outcome),
 			memory_order_seq_cst, memory_order_relaxed);
+		POINT("pad:closed"); /* Dead here: the next one finds it closed. */
 	}
 	wake(q, WAIT_ROOM, lane, (int)n); /* the tickets had counted */
 	return 0;
@@ -55,13 +81,13 @@ bool lane_settle(struct shmq *q)
 	uint64_t r = q->record, tail;
 	unsigned lane = record_lane(r);
 
-	if (!q->unsettled)
-		return true;
+	if (q->record_use != RECORD_UNSETTLED)
+		return q->record_use == RECORD_IDLE;
 	tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_relaxed);
 	if (lane_pad(q, lane, record_ticket(r, tail), record_n(r), NULL, NULL) < 0)
 		return false;
 	record_set(q, RECORD_NONE, 0, 0, 0);
-	q->unsettled = false;
+	q->record_use = RECORD_IDLE;
 	return true;
 }
 
@@ -77,8 +103,9 @@ static int push_prepare(struct shmq *q, unsigned lane, uint64_t last)
 	r = segment_find(q, lane, number, &p);
 	if (r != FIND_NOT_INSTALLED)
 		return r < 0 ? r : 0;
+	recover_probe(q); /* who only works looks for the dead as well */
 	r = segment_install(q, lane, number);
-	if (r != -ENOBUFS || !recover_all(q, NULL))
+	if (r != -ENOBUFS || !recover_all(q, &(struct shmq_recovered){ 0 }))
 		return r;
 	return segment_install(q, lane, number); /* the dead have given some back */
 }
@@ -101,7 +128,7 @@ static int push_items(struct shmq *q, unsigned lane, uint64_t t, const struct io
 				return r == -ENOBUFS ? i : -EBADMSG;
 			}
 		}
-		publish(q, at, t, &items[i]);
+		publish_copy(q, at, t, &items[i]);
 	}
 	return n;
 }
@@ -109,18 +136,24 @@ static int push_items(struct shmq *q, unsigned lane, uint64_t t, const struct io
 static void leave_unsettled(struct shmq *q, unsigned lane, uint64_t t, int n)
 {
 	q->record = record_word(RECORD_EXACT, lane, (unsigned)n, t);
-	q->unsettled = true;
+	q->record_use = RECORD_UNSETTLED;
+}
+
+/* How many of the @n tickets from @t on, already drawn, are within the capacity. */
+static int admitted_of(struct shmq *q, unsigned lane, uint64_t t, int n)
+{
+	int r;
+
+	if (likely(!before(q->view[lane].limit, t + (unsigned)n)))
+		return n;
+	r = admit(q, lane, t, n);
+	return r < 0 ? 0 : r;
 }
 
 int push_drawn(struct shmq *q, unsigned lane, uint64_t t, const struct iovec *items, int n)
 {
-	int admitted = n, done;
+	int admitted = admitted_of(q, lane, t, n), done;
 
-	if (unlikely(before(q->view[lane].limit, t + (unsigned)n))) {
-		admitted = admit(q, lane, t, n);
-		if (admitted < 0)
-			admitted = 0;
-	}
 	done = push_items(q, lane, t, items, admitted);
 	if (unlikely(done < admitted)) { /* no segment: the record keeps the tickets */
 		leave_unsettled(q, lane, t, n);
@@ -136,10 +169,10 @@ int push_drawn(struct shmq *q, unsigned lane, uint64_t t, const struct iovec *it
 }
 
 /*
- * One ticket draw for up to @n <= slots items: the number pushed; 0 full;
- * -EAGAIN lost a race, try again; -EBADMSG, -ENOMEM.
+ * Draw up to @n <= slots tickets from *@first on; the record names them. How many;
+ * 0 full; -EAGAIN lost a race, try again; -EBADMSG, -ENOMEM.
  */
-static int push_run(struct shmq *q, unsigned lane, const struct iovec *items, int n)
+static int draw(struct shmq *q, unsigned lane, int n, uint64_t *first)
 {
 	struct lane *l = lane_of(q, lane);
 	struct view *v = &q->view[lane];
@@ -180,7 +213,17 @@ static int push_run(struct shmq *q, unsigned lane, const struct iovec *items, in
 	POINT("push:ticket"); /* Dead here: recovery finds it between low and tail. */
 	record_set(q, RECORD_EXACT, lane, (unsigned)n, t);
 	POINT("push:exact"); /* Dead here: recovery PADs what is not published. */
-	return push_drawn(q, lane, t, items, n);
+	*first = t;
+	return n;
+}
+
+/* One draw and what comes of it: as draw(), the number pushed. */
+static int push_run(struct shmq *q, unsigned lane, const struct iovec *items, int n)
+{
+	uint64_t t;
+
+	n = draw(q, lane, n, &t);
+	return n <= 0 ? n : push_drawn(q, lane, t, items, n);
 }
 
 int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n)
@@ -188,8 +231,8 @@ int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n)
 	struct tally *tally = &q->self->tally[lane];
 	int done = 0, tries = 0, r;
 
-	if (unlikely(q->unsettled) && !lane_settle(q))
-		return 0;
+	if (unlikely(q->record_use != RECORD_IDLE) && !lane_settle(q))
+		return q->record_use == RECORD_RESERVED ? -EBUSY : 0;
 	while (done < n) {
 		int run = n - done;
 
@@ -209,6 +252,108 @@ int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n)
 	}
 	tally_add(&tally->pushed, (uint64_t)done);
 	return done;
+}
+
+/*
+ * Draw one ticket that is within the capacity and find its slot: 1, and the record
+ * is EXACT; 0 full; -EBUSY; -EBADMSG.
+ */
+static int draw_one(struct shmq *q, unsigned lane, uint64_t *t, struct place *p)
+{
+	int tries, r = -EAGAIN;
+
+	if (q->record_use != RECORD_IDLE && !lane_settle(q))
+		return q->record_use == RECORD_RESERVED ? -EBUSY : 0;
+	for (tries = 0; r == -EAGAIN && tries < RESTARTS_MAX; tries++)
+		r = draw(q, lane, 1, t);
+	if (r <= 0)
+		return r == -EAGAIN ? -EBADMSG : r;
+	r = 0;
+	if (admitted_of(q, lane, *t, 1) == 1) {
+		r = segment_of_ticket(q, lane, *t >> q->geo.slots_shift, p);
+		if (r == 0)
+			return 1;
+	}
+	if (r < 0 || lane_pad(q, lane, *t, 1, NULL, NULL) < 0)
+		leave_unsettled(q, lane, *t, 1);
+	else
+		record_set(q, RECORD_NONE, 0, 0, 0);
+	return r == 0 || r == -ENOBUFS ? 0 : -EBADMSG;
+}
+
+int lane_reserve(struct shmq *q, unsigned lane, void **buf)
+{
+	uint64_t t;
+	int r = draw_one(q, lane, &t, &q->reserved_at);
+
+	if (r != 1)
+		return r;
+	q->record = record_word(RECORD_EXACT, lane, 1, t);
+	q->reserved = t;
+	q->record_use = RECORD_RESERVED;
+	*buf = payload_at(q, &q->reserved_at, t);
+	return 1;
+}
+
+unsigned lane_commit(struct shmq *q, size_t len)
+{
+	unsigned lane = record_lane(q->record);
+
+	publish(q, &q->reserved_at, q->reserved, len);
+	record_set(q, RECORD_NONE, 0, 0, 0);
+	q->record_use = RECORD_IDLE;
+	POINT("commit:done"); /* Dead here: pushed; sleepers look again within a slice. */
+	tally_add(&q->self->tally[lane].pushed, 1);
+	return lane;
+}
+
+void lane_abort(struct shmq *q)
+{
+	if (q->record_use != RECORD_RESERVED)
+		return;
+	q->record_use = RECORD_UNSETTLED;
+	lane_settle(q); /* the segment is there: a region that lies apart, it can */
+}
+
+/*
+ * Either lane has the item, whoever dies where: the slot of @to is MOVING, names the
+ * source, and is not FULL before the source is DONE. A recoverer of ours finds it by
+ * the record, and decides before it gives the source back.
+ */
+bool lane_move(struct shmq *q, const struct taken *t, unsigned to)
+{
+	struct descriptor *d;
+	uint64_t ticket, source;
+	struct place p;
+
+	if (draw_one(q, to, &ticket, &p) != 1)
+		return false;
+	POINT("move:drawn"); /* Dead here: the ticket is closed, the item goes back. */
+	d = p.descriptors + spread(q, ticket);
+	memcpy(payload_at(q, &p, ticket), t->payload, t->len);
+	/* relaxed: MOVE carries them. */
+	if (q->geo.flags & SHMQ_STAMP)
+		atomic_store_explicit(
+			stamp_of(q, slot_index(q, p.segment, ticket)),
+			atomic_load_explicit(stamp_of(q, slot_index(q, t->segment, t->ticket)),
+					     memory_order_relaxed), memory_order_relaxed);
+	source = slot_index(q, t->segment, 0) + spread(q, t->ticket);
+	atomic_store_explicit(&d->meta, meta_word((uint32_t)source, t->len),
+			      memory_order_relaxed);
+	/* MOVE -> recovery: item, length and source. */
+	atomic_store_explicit(&d->word, slot_word(p.inc, t->attempts, q->me, SLOT_MOVING),
+			      memory_order_release);
+	POINT("move:moving"); /* Dead here: as before. */
+	lane_finish(q, t); /* MOVE: decided */
+	POINT("move:decided"); /* Dead here: recovery makes the slot FULL. */
+	/* PUBLISH -> scan */
+	atomic_store_explicit(&d->word, slot_word(p.inc, t->attempts, 0, SLOT_FULL),
+			      memory_order_release);
+	record_set(q, RECORD_NONE, 0, 0, 0);
+	POINT("move:done"); /* Dead here: moved. */
+	tally_add(&q->self->tally[t->lane].dead, 1);
+	wake(q, WAIT_ITEMS, to, 1);
+	return true;
 }
 
 #ifdef SHMQ_POINTS

@@ -10,7 +10,9 @@
 #include "fast.h"
 #include "lane.h"
 #include "participant.h"
+#include "recover.h"
 #include "region.h"
+#include "segment.h"
 #include "sys.h"
 #include "wait.h"
 
@@ -105,7 +107,6 @@ static int handle_make(struct shmq **out, struct mapping *m, bool observer)
 			sys_unmap(q, sizeof *q);
 			return r;
 		}
-		q->probe_at = q->me;
 	}
 	views_init(q);
 	q->usable_lanes = observer ? 0 : q->geo.nr_lanes;
@@ -237,6 +238,8 @@ static int push_wait(struct shmq *q, int lane, const struct iovec *items, int n,
 
 	if (timeout_ns)
 		r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, push_attempt, &p);
+	else
+		recover_probe(q);
 	if (r == -EAGAIN || r == -ETIMEDOUT)
 		tally_add(&q->self->tally[lane].rejected, (uint64_t)n);
 	return (int)r;
@@ -325,13 +328,18 @@ static void info_fill(struct shmq *q, const struct taken *t, struct shmq_info *i
 /* Take from @lane, or from the highest lane that has something. As lane_take(). */
 static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
 {
-	uint32_t i;
+	unsigned i = lane >= 0 ? (unsigned)lane : 0;
+	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
 	int r = 0;
 
-	if (lane >= 0)
-		return lane_take(q, (unsigned)lane, room, t);
-	for (i = 0; i < q->geo.nr_lanes && r == 0; i++)
+	while (i < end && r == 0) {
 		r = lane_take(q, i, room, t);
+		if (r == 1 && unlikely(t->attempts >= q->geo.max_attempts) &&
+		    lane_dead_letter(q, t))
+			r = 0; /* and once more */
+		else
+			i++;
+	}
 	return r;
 }
 
@@ -392,8 +400,10 @@ static ssize_t pop_wait(struct pop *p, int64_t timeout_ns)
 {
 	uint32_t lanes = p->lane >= 0 ? 1u << p->lane : (1u << p->q->geo.nr_lanes) - 1;
 
-	return timeout_ns ? wait_until(p->q, WAIT_ITEMS, lanes, timeout_ns, pop_attempt, p) :
-			    -EAGAIN;
+	if (timeout_ns)
+		return wait_until(p->q, WAIT_ITEMS, lanes, timeout_ns, pop_attempt, p);
+	recover_probe(p->q);
+	return -EAGAIN;
 }
 
 SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
@@ -413,8 +423,10 @@ SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
 		r = pop_fast(q, lane, buf, size);
 		if (likely(r != -EBUSY && r != -EAGAIN))
 			return r;
-		if (r == -EAGAIN && !timeout_ns)
+		if (r == -EAGAIN && !timeout_ns) {
+			recover_probe(q);
 			return r;
+		}
 	}
 	r = pop_one(q, lane, &item, info, &t);
 	if (likely(r == 1))
@@ -451,4 +463,159 @@ SHMQ_API int shmq_pop_n(struct shmq *q, int lane, struct iovec *items,
 	if (r == -EMSGSIZE && infos)
 		infos[0] = p.info;
 	return r;
+}
+
+/* ---- in place ------------------------------------------------------------------------ */
+
+struct reserve {
+	struct shmq *q;
+	void **buf;
+	int lane;
+};
+
+static ssize_t reserve_attempt(void *arg)
+{
+	struct reserve *a = arg;
+	int r = lane_reserve(a->q, (unsigned)a->lane, a->buf);
+
+	return r == 0 ? -EAGAIN : r;
+}
+
+SHMQ_API int shmq_reserve(struct shmq *q, int lane, void **buf, int64_t timeout_ns)
+{
+	struct reserve a = { .q = q, .buf = buf, .lane = lane };
+	ssize_t r = use_check(q, lane, timeout_ns);
+
+	if (r < 0)
+		return (int)r;
+	if (!buf)
+		return -EFAULT;
+	role_add(q, SHMQ_ROLE_PRODUCER);
+	if (timeout_ns)
+		r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, reserve_attempt, &a);
+	else
+		r = reserve_attempt(&a);
+	if (r == -EAGAIN || r == -ETIMEDOUT) {
+		recover_probe(q);
+		tally_add(&q->self->tally[lane].rejected, 1);
+	}
+	return r == 1 ? 0 : (int)r;
+}
+
+static int reserved_check(const struct shmq *q)
+{
+	int r = use_check(q, 0, SHMQ_NOWAIT);
+
+	return r == 0 && q->record_use != RECORD_RESERVED ? -ENOENT : r;
+}
+
+SHMQ_API int shmq_commit(struct shmq *q, size_t len)
+{
+	int r = reserved_check(q);
+
+	if (r < 0)
+		return r;
+	if (len > q->geo.item_size)
+		return -EMSGSIZE;
+	wake(q, WAIT_ITEMS, lane_commit(q, len), 1);
+	return 0;
+}
+
+SHMQ_API int shmq_abort(struct shmq *q)
+{
+	int r = reserved_check(q);
+
+	if (r == 0)
+		lane_abort(q);
+	return r;
+}
+
+struct peek {
+	struct shmq *q;
+	struct taken *taken;
+	int lane;
+};
+
+static ssize_t peek_attempt(void *arg)
+{
+	struct peek *a = arg;
+	int r = take(a->q, a->lane, SIZE_MAX, a->taken);
+
+	return r == 0 ? -EAGAIN : r;
+}
+
+SHMQ_API int shmq_peek(struct shmq *q, int lane, struct shmq_lease *lease, int64_t timeout_ns)
+{
+	struct taken t;
+	struct peek a = { .q = q, .taken = &t, .lane = lane };
+	uint32_t lanes;
+	ssize_t r = use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns);
+
+	if (r < 0)
+		return (int)r;
+	if (!lease)
+		return -EFAULT;
+	if (q->nr_leases == SHMQ_LEASES_MAX)
+		return -EMFILE;
+	role_add(q, SHMQ_ROLE_CONSUMER);
+	lanes = lane >= 0 ? 1u << lane : (1u << q->geo.nr_lanes) - 1;
+	r = wait_until(q, WAIT_ITEMS, lanes, timeout_ns, peek_attempt, &a);
+	if (r == -EAGAIN)
+		recover_probe(q);
+	if (r != 1)
+		return (int)r;
+	q->nr_leases++;
+	*lease = (struct shmq_lease){ .data = t.payload,
+				      .private_ = { t.ticket, t.inc, t.segment } };
+	info_fill(q, &t, &lease->info);
+	wake(q, WAIT_ROOM, t.lane, 1);
+	return 0;
+}
+
+/* The item that @lease stands for, if this handle still holds it. */
+static int lease_check(struct shmq *q, const struct shmq_lease *lease, struct taken *t)
+{
+	int r = use_check(q, 0, SHMQ_NOWAIT);
+	uint64_t held;
+
+	if (r < 0)
+		return r;
+	if (!lease)
+		return -EFAULT;
+	if (lease->private_[2] >= q->geo.nr_segments || lease->info.lane >= q->geo.nr_lanes ||
+	    lease->info.attempts < 1 || lease->info.attempts > SLOT_ATTEMPTS_MAX + 1)
+		return -ENOENT;
+	*t = (struct taken){ .ticket = lease->private_[0], .inc = lease->private_[1],
+			     .segment = (uint32_t)lease->private_[2], .len = lease->info.len,
+			     .lane = lease->info.lane, .attempts = lease->info.attempts - 1u,
+			     .payload = lease->data };
+	t->word = slot_at(q, t->segment, t->ticket);
+	held = slot_word(t->inc, t->attempts, q->me, SLOT_TAKEN);
+	/* relaxed: if it is ours, we wrote it. */
+	return atomic_load_explicit(t->word, memory_order_relaxed) == held ? 0 : -ENOENT;
+}
+
+SHMQ_API int shmq_release(struct shmq *q, struct shmq_lease *lease)
+{
+	struct taken t;
+	int r = lease_check(q, lease, &t);
+
+	if (r < 0)
+		return r;
+	lane_finish(q, &t);
+	q->nr_leases--;
+	tally_add(&q->self->tally[t.lane].popped, 1);
+	return 0;
+}
+
+SHMQ_API int shmq_requeue(struct shmq *q, struct shmq_lease *lease)
+{
+	struct taken t;
+	int r = lease_check(q, lease, &t);
+
+	if (r < 0)
+		return r;
+	lane_requeue(q, &t);
+	q->nr_leases--;
+	return 0;
 }

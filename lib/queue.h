@@ -22,7 +22,8 @@
 struct geometry {
 	uint64_t bytes;
 	uint64_t item_size, slot_bytes;
-	uint32_t nr_lanes, max_participants, nr_segments, flags;
+	uint32_t nr_lanes, max_participants, nr_segments, flags, max_attempts;
+	int32_t dead_lane;
 	uint32_t slots, slots_shift; /* per segment */
 	uint32_t spread_shift;       /* see spread() */
 	uint32_t map_words;          /* 64-bit words of a map over the segments */
@@ -82,6 +83,13 @@ struct view {
 	struct watched *watched; /* room for every segment; mapped on first use */
 };
 
+/* What keeps my push record from being used for another push. */
+enum record_use {
+	RECORD_IDLE,
+	RECORD_UNSETTLED, /* a ticket that could not be closed for want of a segment */
+	RECORD_RESERVED,  /* shmq_reserve(): the ticket is open until commit or abort */
+};
+
 struct shmq {
 	struct mapping *map; /* NULL in a child after fork(): the page reads as zero */
 	uint32_t usable_lanes; /* nr_lanes; 0 for an observer, and after fork() */
@@ -92,10 +100,12 @@ struct shmq {
 	uint32_t me;
 	bool observer;
 	bool must_fence;   /* membarrier() of others does not reach this process */
-	bool unsettled;    /* my record is EXACT: a ticket without a segment */
+	enum record_use record_use;
 	uint64_t record;   /* what my record says; the shared copy is for the others */
+	uint64_t reserved; /* the ticket that is reserved, and where */
+	struct place reserved_at;
+	uint32_t nr_leases;
 	uint32_t alloc_at; /* where the last search for a segment ended */
-	uint32_t probe_at; /* next participant to look at in a wait */
 	uint32_t spin;     /* rounds to spin before sleeping, adaptive */
 	uint32_t cpus;
 	struct participant *self;

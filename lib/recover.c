@@ -7,7 +7,8 @@
  * each may stop or die anywhere: every step is a compare-and-swap from a value
  * that was read before the dead incarnation was confirmed once more, so it was
  * written by the dead, and by the rule that words move one way it can not come
- * back. Order: items, then tickets, then segments, then the record. What can not
+ * back. Order: tickets, then items (a ticket may be the target of a move, and then
+ * the item tells whether it happened), then segments, then the record. What can not
  * be told yet (protocol.md, B) leaves the record as it is, for a later attempt.
  */
 #include "recover.h"
@@ -15,16 +16,16 @@
 #include "participant.h"
 #include "point.h"
 #include "segment.h"
+#include "sys.h"
 #include "wait.h"
 
-/* Records looked at in a slice of a wait: a system call for each that is attached. */
-#define PROBES 64
+#define PROBE_NS (25 * UINT64_C(1000000))
 
 struct corpse {
 	uint32_t i;
 	uint64_t inc;
 	bool deferred;
-	struct recovered *out;
+	struct shmq_recovered *out;
 };
 
 static bool still_dead(struct shmq *q, void *arg)
@@ -32,6 +33,17 @@ static bool still_dead(struct shmq *q, void *arg)
 	const struct corpse *c = arg;
 
 	return participant_state_of(q, c->i) == participant_word(c->inc, PARTICIPANT_LIVE);
+}
+
+/* What becomes of a TAKEN item when its taker has failed: it waits again, one attempt
+ * later; when the count ends it is dropped, for a word must not come back. */
+static uint64_t returned_word(uint64_t w)
+{
+	unsigned attempts = slot_attempts(w);
+
+	return attempts == SLOT_ATTEMPTS_MAX ?
+		       slot_word(slot_tag(w), attempts, 0, SLOT_DONE) :
+		       slot_word(slot_tag(w), attempts + 1, 0, SLOT_FULL);
 }
 
 /* A: what it had taken is FULL again, where it was. */
@@ -59,14 +71,16 @@ static void return_items(struct shmq *q, struct corpse *c)
 			POINT("recover:marked");
 			if (!still_dead(q, c))
 				return;
-			attempts += attempts < SLOT_ATTEMPTS_MAX;
-			/* PUBLISH -> scan: the item as it was, one attempt later. */
-			if (atomic_compare_exchange_strong_explicit(
-				    word, &w,
-				    slot_word(segment_inc(hdr), attempts, 0, SLOT_FULL),
-				    memory_order_acq_rel, memory_order_relaxed))
+			/* PUBLISH -> scan, or RETIRE */
+			if (!atomic_compare_exchange_strong_explicit(
+				    word, &w, returned_word(w), memory_order_acq_rel,
+				    memory_order_relaxed))
+				continue;
+			POINT("recover:full"); /* Dead here: the next one goes on. */
+			if (attempts == SLOT_ATTEMPTS_MAX)
+				tally_add(&q->self->tally[lane].dropped, 1);
+			else
 				c->out->items++;
-			POINT("recover:full");
 		}
 	}
 }
@@ -176,13 +190,13 @@ static void return_segments(struct shmq *q, struct corpse *c)
 	}
 }
 
-static bool recover(struct shmq *q, uint32_t i, uint64_t inc, struct recovered *out)
+static bool recover(struct shmq *q, uint32_t i, uint64_t inc, struct shmq_recovered *out)
 {
 	struct corpse c = { .i = i, .inc = inc, .out = out };
 	uint64_t w = participant_word(inc, PARTICIPANT_LIVE);
 
-	return_items(q, &c);
 	close_tickets(q, &c);
+	return_items(q, &c);
 	return_segments(q, &c);
 	wake_all(q); /* for what there is now, even if the rest is deferred */
 	if (c.deferred) {
@@ -199,7 +213,7 @@ static bool recover(struct shmq *q, uint32_t i, uint64_t inc, struct recovered *
 	return true;
 }
 
-static bool recover_one(struct shmq *q, uint32_t i, struct recovered *out)
+static bool recover_one(struct shmq *q, uint32_t i, struct shmq_recovered *out)
 {
 	uint64_t w = participant_state_of(q, i);
 
@@ -209,27 +223,60 @@ static bool recover_one(struct shmq *q, uint32_t i, struct recovered *out)
 	       recover(q, i, participant_inc(w), out);
 }
 
-bool recover_all(struct shmq *q, struct recovered *out)
+bool recover_all(struct shmq *q, struct shmq_recovered *out)
 {
-	struct recovered none = { 0 };
+	uint64_t before = out->items + out->tickets;
 	uint32_t i;
 	bool any = false;
 	KEEP_ERRNO;
 
-	if (!out)
-		out = &none;
 	for (i = 0; i < q->geo.max_participants; i++)
 		any |= recover_one(q, i, out);
-	return any || out->items || out->tickets;
+	return any || out->items + out->tickets != before;
 }
 
 void recover_probe(struct shmq *q)
 {
-	struct recovered out = { 0 };
-	uint32_t n = q->geo.max_participants < PROBES ? q->geo.max_participants : PROBES;
+	word_t *probed = &wakeup_of(q)->probed_ns;
+	/* relaxed: a hint. In the future, as another time namespace may see it, is
+	 * long ago. */
+	uint64_t last = atomic_load_explicit(probed, memory_order_relaxed);
+	uint64_t now = sys_coarse_ns();
 
-	for (; n > 0; n--) {
-		q->probe_at = (q->probe_at + 1) % q->geo.max_participants;
-		recover_one(q, q->probe_at, &out);
-	}
+	if (now - last < PROBE_NS)
+		return;
+	/* relaxed: one of us is enough; if it stops, another comes by. */
+	if (!atomic_compare_exchange_strong_explicit(probed, &last, now, memory_order_relaxed,
+						     memory_order_relaxed))
+		return;
+	POINT("recover:probe"); /* Dead here: looked for again PROBE_NS later. */
+	recover_all(q, &(struct shmq_recovered){ 0 });
+}
+
+void recover_own(struct shmq *q)
+{
+	struct shmq_recovered out = { 0 };
+	struct corpse c = { .i = q->me, .inc = q->inc, .out = &out };
+
+	return_items(q, &c);
+	q->nr_leases = 0;
+	wake_all(q);
+}
+
+SHMQ_API int shmq_recover(struct shmq *q, struct shmq_recovered *out)
+{
+	struct shmq_recovered found = { .sz = sizeof found };
+
+	if (!q)
+		return -EFAULT;
+	if (!q->map)
+		return -ECHILD;
+	if (q->observer)
+		return -EROFS;
+	if (out && out->sz != sizeof *out)
+		return -EINVAL;
+	recover_all(q, &found);
+	if (out)
+		*out = found;
+	return 0;
 }

@@ -5,17 +5,14 @@
 
 #include "queue.h"
 
-struct recovered {
-	uint32_t participants; /* records freed */
-	uint32_t deferred;     /* dead, but a ticket of theirs can not be told yet */
-	uint64_t items;        /* made available again */
-	uint64_t tickets;      /* unfinished pushes closed */
-};
+/* Recover whoever is proven dead: true if that gave anything back. Adds to *@out. */
+HIDDEN bool recover_all(struct shmq *q, struct shmq_recovered *out);
 
-/* Recover whoever is proven dead: true if that gave anything back. @out may be NULL. */
-HIDDEN bool recover_all(struct shmq *q, struct recovered *out);
-
-/* Look at some participants, others each time, and recover the dead. */
+/* The same, if nobody has done it for a while. For every place where somebody waits,
+ * and for some that who only works comes by. */
 HIDDEN void recover_probe(struct shmq *q);
+
+/* Put back what this handle holds: it is about to be closed. */
+HIDDEN void recover_own(struct shmq *q);
 
 #endif

@@ -223,6 +223,8 @@ static void geometry_compute(const struct header *h, struct geometry *g)
 	g->max_participants = h->max_participants;
 	g->nr_segments = h->nr_segments;
 	g->flags = h->flags;
+	g->max_attempts = h->max_attempts;
+	g->dead_lane = h->dead_lane;
 	g->slots = h->segment_slots;
 	g->slots_shift = (uint32_t)__builtin_ctz(h->segment_slots);
 	/* A rotation by two bits; none, by shifting all away, if there are fewer. */
@@ -251,6 +253,7 @@ SHMQ_API void shmq_config_init(struct shmq_config *cfg, size_t sz)
 	struct shmq_config c = {
 		.sz = sz, .nr_lanes = 3, .max_participants = 64, .item_size = 64,
 		.mode = 0600, .gid = UINT32_MAX,
+		.max_attempts = SHMQ_ATTEMPTS_MAX, .dead_lane = SHMQ_DROP,
 		.lanes = { { "high", 10000 }, { "normal", 100000 }, { "low", 50000 } },
 	};
 
@@ -298,8 +301,16 @@ static int config_check(const struct shmq_config *c)
 		return detail(-EDOM, "mode %o has more than permission bits", c->mode);
 	if (c->mode & 0002)
 		return detail(-EDOM, "mode %o lets everybody write; use a group", c->mode);
-	if (c->flags & ~(uint32_t)SHMQ_STAMP || c->reserved)
+	if (c->flags & ~(uint32_t)SHMQ_STAMP)
 		return detail(-EDOM, "unknown flags %#x", c->flags);
+	if (c->reserved)
+		return detail(-EDOM, "config.reserved is %u; it must be 0", c->reserved);
+	if (c->max_attempts < 1 || c->max_attempts > SHMQ_ATTEMPTS_MAX)
+		return detail(-EDOM, "%u attempts; give 1 to %d", c->max_attempts,
+			      SHMQ_ATTEMPTS_MAX);
+	if (c->dead_lane < SHMQ_DROP || c->dead_lane >= (int32_t)c->nr_lanes)
+		return detail(-EDOM, "dead-letter lane %d; give 0 to %u, or SHMQ_DROP",
+			      c->dead_lane, c->nr_lanes - 1);
 	for (i = 0; i < c->nr_lanes; i++)
 		if (lane_check(c, i) < 0)
 			return -EDOM;
@@ -330,6 +341,8 @@ int region_plan(const struct shmq_config *cfg, struct header *h, struct geometry
 	h->nr_lanes = c.nr_lanes;
 	h->max_participants = c.max_participants;
 	h->flags = c.flags;
+	h->max_attempts = c.max_attempts;
+	h->dead_lane = c.dead_lane;
 	for (i = 0; i < c.nr_lanes; i++) {
 		memcpy(h->lanes[i].name, c.lanes[i].name, sizeof h->lanes[i].name);
 		h->lanes[i].capacity = c.lanes[i].capacity;
@@ -488,7 +501,9 @@ static int header_check(const struct header *h, struct geometry *g, const struct
 	    h->item_size > SHMQ_ITEM_SIZE_MAX || h->segment_slots < 1 ||
 	    h->segment_slots > SEGMENT_SLOTS_MAX ||
 	    (h->segment_slots & (h->segment_slots - 1)) || h->nr_segments > SEGMENTS_MAX ||
-	    (h->flags & ~(uint32_t)SHMQ_STAMP))
+	    (h->flags & ~(uint32_t)SHMQ_STAMP) || h->max_attempts < 1 ||
+	    h->max_attempts > SHMQ_ATTEMPTS_MAX || h->dead_lane < SHMQ_DROP ||
+	    h->dead_lane >= (int32_t)h->nr_lanes)
 		return detail(-EBADMSG, "the header is damaged");
 	for (i = 0; i < h->nr_lanes; i++) {
 		const struct header_lane *l = &h->lanes[i];

@@ -15,30 +15,81 @@ struct oldest {
 	uint64_t ns[SHMQ_MAX_LANES];
 };
 
-static void count_slot(struct shmq *q, uint32_t s, uint64_t inc, uint64_t ticket, unsigned lane,
-		       uint64_t tail, struct shmq_lane_stat *ls,
-		       struct oldest *old)
+/* Tails are read before the slots: later tickets do not count, for the slots are read
+ * one after the other, and an item and the one that took its place would both be seen. */
+static void tails_read(struct shmq *q, uint64_t tails[SHMQ_MAX_LANES])
 {
-	/* PUBLISH, TAKE */
-	uint64_t w = atomic_load_explicit(slot_at(q, s, ticket), memory_order_acquire);
+	uint32_t i;
+
+	for (i = 0; i < q->geo.nr_lanes; i++) /* TICKET */
+		tails[i] = atomic_load_explicit(&lane_of(q, i)->tail, memory_order_acquire);
+}
+
+/* What is to be done with a slot of an installed segment, whose ticket is below tail. */
+struct seen {
+	uint64_t word, inc, ticket;
+	uint32_t segment;
+	unsigned lane;
+};
+
+static void each_slot(struct shmq *q, const uint64_t *tails,
+		      void (*fn)(void *arg, const struct seen *seen), void *arg)
+{
+	uint32_t s, i;
+
+	for (s = 0; s < q->geo.nr_segments; s++) {
+		uint64_t hdr, number, first;
+		struct seen e = { .segment = s };
+
+		if (!segment_binding(q, s, &hdr, &e.lane, &number) ||
+		    segment_state(hdr) == SEGMENT_FREE)
+			continue;
+		e.inc = segment_inc(hdr);
+		first = tails[e.lane] >> q->geo.slots_shift;
+		first = (first + (uint64_t)number_diff(number, first)) << q->geo.slots_shift;
+		for (i = 0; i < q->geo.slots; i++) {
+			e.ticket = first + i;
+			if ((int64_t)(e.ticket - tails[e.lane]) >= 0)
+				break;
+			/* PUBLISH, TAKE */
+			e.word = atomic_load_explicit(slot_at(q, s, i), memory_order_acquire);
+			fn(arg, &e);
+		}
+	}
+}
+
+struct count {
+	struct shmq *q;
+	struct shmq_stat *st;
+	struct oldest *old;
+	uint64_t tails[SHMQ_MAX_LANES];
+};
+
+static uint64_t stamp_of_seen(struct shmq *q, const struct seen *e)
+{
+	/* relaxed: PUBLISH was read with the word. */
+	return atomic_load_explicit(stamp_of(q, slot_index(q, e->segment, e->ticket)),
+				    memory_order_relaxed);
+}
+
+static void count_slot(void *arg, const struct seen *e)
+{
+	struct count *c = arg;
+	struct shmq_lane_stat *ls = &c->st->lanes[e->lane];
 	uint64_t ns;
 
-	/* Tickets drawn since tail was read do not count: the slots are read one after
-	 * the other, and an item and the one that took its place would both be seen. */
-	if ((int64_t)(ticket - tail) >= 0)
-		return;
-	switch (slot_classify(w, inc)) {
+	switch (slot_classify(e->word, e->inc)) {
 	case OPEN_HOLE:
 		ls->unfinished++;
 		break;
 	case OPEN_FULL:
 		ls->depth++;
-		ls->redelivered += slot_attempts(w) > 0;
-		if (!(q->geo.flags & SHMQ_STAMP))
+		ls->redelivered += slot_attempts(e->word) > 0;
+		if (!(c->q->geo.flags & SHMQ_STAMP))
 			break;
-		ns = atomic_load_explicit(stamp_of(q, slot_index(q, s, ticket)), memory_order_relaxed);
-		if (ns < old->ns[lane])
-			old->ns[lane] = ns;
+		ns = stamp_of_seen(c->q, e);
+		if (ns < c->old->ns[e->lane])
+			c->old->ns[e->lane] = ns;
 		break;
 	case CLOSED_TAKEN:
 		ls->held++;
@@ -50,24 +101,16 @@ static void count_slot(struct shmq *q, uint32_t s, uint64_t inc, uint64_t ticket
 
 static void count_segments(struct shmq *q, struct shmq_stat *st, struct oldest *old)
 {
-	uint64_t tails[SHMQ_MAX_LANES];
-	uint32_t s, i;
+	struct count c = { .q = q, .st = st, .old = old };
+	uint64_t hdr, number;
+	uint32_t s;
+	unsigned lane;
 
-	for (i = 0; i < q->geo.nr_lanes; i++) /* TICKET */
-		tails[i] = atomic_load_explicit(&lane_of(q, i)->tail, memory_order_acquire);
+	tails_read(q, c.tails);
+	each_slot(q, c.tails, count_slot, &c);
 	for (s = 0; s < q->geo.nr_segments; s++) {
-		uint64_t hdr, number, first;
-		unsigned lane;
-		bool bound = segment_binding(q, s, &hdr, &lane, &number);
-
-		if (segment_state(hdr) == SEGMENT_FREE)
-			st->segments_free++;
-		if (!bound || segment_state(hdr) == SEGMENT_FREE)
-			continue;
-		first = tails[lane] >> q->geo.slots_shift;
-		first = (first + (uint64_t)number_diff(number, first)) << q->geo.slots_shift;
-		for (i = 0; i < q->geo.slots; i++)
-			count_slot(q, s, segment_inc(hdr), first + i, lane, tails[lane], &st->lanes[lane], old);
+		segment_binding(q, s, &hdr, &lane, &number);
+		st->segments_free += segment_state(hdr) == SEGMENT_FREE;
 	}
 }
 
@@ -89,6 +132,10 @@ static void count_participants(struct shmq *q, struct shmq_stat *st)
 							   memory_order_relaxed);
 			ls->rejected += atomic_load_explicit(&p->tally[lane].rejected,
 							     memory_order_relaxed);
+			ls->dead += atomic_load_explicit(&p->tally[lane].dead,
+							 memory_order_relaxed);
+			ls->dropped += atomic_load_explicit(&p->tally[lane].dropped,
+							    memory_order_relaxed);
 		}
 		if (participant_state(w) != PARTICIPANT_LIVE)
 			continue;
@@ -139,6 +186,8 @@ SHMQ_API int shmq_stat(struct shmq *q, struct shmq_stat *st)
 	st->segments = q->geo.nr_segments;
 	st->slots_per_segment = q->geo.slots;
 	st->nr_lanes = q->geo.nr_lanes;
+	st->max_attempts = q->geo.max_attempts;
+	st->dead_lane = q->geo.dead_lane;
 	for (i = 0; i < q->geo.nr_lanes; i++) {
 		memcpy(st->lanes[i].name, h->lanes[i].name, sizeof st->lanes[i].name);
 		st->lanes[i].capacity = q->geo.capacity[i];
@@ -173,12 +222,11 @@ static uint64_t held_by(struct shmq *q, uint32_t owner)
 	return n;
 }
 
-static void participant_fill(struct shmq *q, uint32_t i, uint64_t state,
+static void participant_name(struct shmq *q, uint32_t i, uint64_t state,
 			     struct shmq_participant *out)
 {
 	struct participant *p = participant_of(q, i);
 	uint64_t command[2];
-	uint32_t lane;
 
 	memset(out, 0, sizeof *out);
 	/* relaxed: JOIN was read with the state; all of it is for people to read. */
@@ -191,11 +239,21 @@ static void participant_fill(struct shmq *q, uint32_t i, uint64_t state,
 	out->role = atomic_load_explicit(&p->role, memory_order_relaxed) &
 		    (SHMQ_ROLE_PRODUCER | SHMQ_ROLE_CONSUMER);
 	out->since_ns = atomic_load_explicit(&p->since_ns, memory_order_relaxed);
-	out->alive = !participant_dead(q, i, participant_inc(state));
+	out->alive = participant_state(state) == PARTICIPANT_LIVE &&
+		     !participant_dead(q, i, participant_inc(state));
+}
+
+static void participant_fill(struct shmq *q, uint32_t i, uint64_t state,
+			     struct shmq_participant *out)
+{
+	struct participant *p = participant_of(q, i);
+	uint32_t lane;
+
+	participant_name(q, i, state, out);
 	out->held = held_by(q, i);
-	out->pushed = 0 - atomic_load_explicit(&p->base.pushed, memory_order_relaxed);
-	out->popped = 0 - atomic_load_explicit(&p->base.popped, memory_order_relaxed);
-	out->rejected = 0 - atomic_load_explicit(&p->base.rejected, memory_order_relaxed);
+	out->pushed = 0 - atomic_load_explicit(&p->base[0], memory_order_relaxed);
+	out->popped = 0 - atomic_load_explicit(&p->base[1], memory_order_relaxed);
+	out->rejected = 0 - atomic_load_explicit(&p->base[2], memory_order_relaxed);
 	for (lane = 0; lane < q->geo.nr_lanes; lane++) {
 		out->pushed += atomic_load_explicit(&p->tally[lane].pushed, memory_order_relaxed);
 		out->popped += atomic_load_explicit(&p->tally[lane].popped, memory_order_relaxed);
@@ -224,4 +282,102 @@ SHMQ_API int shmq_participants(struct shmq *q, struct shmq_participant *out, int
 		found++;
 	}
 	return found;
+}
+
+/* ---- who holds what ------------------------------------------------------------------- */
+
+struct holds {
+	struct shmq *q;
+	struct shmq_hold *out;
+	int room, found;
+	uint64_t tails[SHMQ_MAX_LANES];
+	uint64_t records[SHMQ_PARTICIPANTS_MAX]; /* RECORD_NONE of who is not attached */
+};
+
+static void hold_fill(struct shmq *q, const struct seen *e, struct shmq_hold *out)
+{
+	uint64_t slot = slot_index(q, e->segment, 0) + spread(q, e->ticket), now, pushed;
+
+	/* relaxed: to be read by people; the item may be gone. */
+	out->len = meta_len(atomic_load_explicit(&descriptor_of(q, slot)->meta,
+						 memory_order_relaxed));
+	out->attempts = slot_attempts(e->word);
+	if (!(q->geo.flags & SHMQ_STAMP))
+		return;
+	now = sys_monotonic_ns();
+	pushed = stamp_of_seen(q, e);
+	out->age_ns = now > pushed ? now - pushed : 0;
+}
+
+static void hold_add(struct holds *h, enum shmq_hold_kind kind, uint32_t owner,
+		     const struct seen *e)
+{
+	struct shmq_hold *out = &h->out[h->found];
+	struct shmq_participant p;
+
+	if (h->found++ >= h->room)
+		return;
+	*out = (struct shmq_hold){ .kind = kind, .participant = owner, .lane = e->lane,
+				   .ticket = e->ticket };
+	if (owner < h->q->geo.max_participants) {
+		participant_name(h->q, owner, participant_state_of(h->q, owner), &p);
+		out->pid = p.pid;
+		out->alive = p.alive;
+		memcpy(out->command, p.command, sizeof out->command);
+	}
+	if (kind == SHMQ_HOLD_ITEM)
+		hold_fill(h->q, e, out);
+}
+
+/* The participant whose record names @ticket, or UINT32_MAX. */
+static uint32_t pusher_of(const struct holds *h, unsigned lane, uint64_t ticket)
+{
+	uint32_t i;
+
+	for (i = 0; i < h->q->geo.max_participants; i++) {
+		uint64_t r = h->records[i];
+
+		if (record_kind(r) == RECORD_EXACT && record_lane(r) == lane &&
+		    ticket - record_ticket(r, h->tails[lane]) < record_n(r))
+			return i;
+	}
+	return UINT32_MAX;
+}
+
+static void hold_of_slot(void *arg, const struct seen *e)
+{
+	struct holds *h = arg;
+
+	switch (slot_classify(e->word, e->inc)) {
+	case CLOSED_TAKEN:
+		hold_add(h, SHMQ_HOLD_ITEM, slot_owner(e->word), e);
+		break;
+	case OPEN_HOLE:
+		hold_add(h, SHMQ_HOLD_PUSH, pusher_of(h, e->lane, e->ticket), e);
+		break;
+	default:
+		break;
+	}
+}
+
+SHMQ_API int shmq_holds(struct shmq *q, struct shmq_hold *out, int n)
+{
+	struct holds h = { .q = q, .out = out, .room = n };
+	uint32_t i;
+	KEEP_ERRNO;
+
+	if (!q || (!out && n > 0))
+		return -EFAULT;
+	if (!q->map)
+		return -ECHILD;
+	if (n < 0)
+		return -EINVAL;
+	tails_read(q, h.tails);
+	for (i = 0; i < q->geo.max_participants; i++)
+		if (participant_state(participant_state_of(q, i)) == PARTICIPANT_LIVE)
+			/* RECORD */
+			h.records[i] = atomic_load_explicit(&participant_of(q, i)->record,
+							    memory_order_acquire);
+	each_slot(q, h.tails, hold_of_slot, &h);
+	return h.found;
 }

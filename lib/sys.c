@@ -195,6 +195,11 @@ uint64_t sys_monotonic_ns(void)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
+uint64_t sys_coarse_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
 uint64_t sys_realtime_ns(void)
 {
 	return clock_ns(CLOCK_REALTIME);

@@ -46,6 +46,7 @@ int sys_membarrier_register(void);
 int sys_membarrier(void);
 
 uint64_t sys_monotonic_ns(void);
+uint64_t sys_coarse_ns(void); /* the same clock to some milliseconds, cheaper */
 uint64_t sys_realtime_ns(void);
 uint64_t sys_random(void);
 

@@ -18,7 +18,9 @@
 #include "fast.h"
 #include "lane.h"
 #include "point.h"
+#include "recover.h"
 #include "segment.h"
+#include "wait.h"
 
 #define SPIN_AT_HOLE 64  /* re-reads of a hole before it is passed */
 #define SPIN_FOR_NEXT 3  /* re-reads of the next slot before tail is read, */
@@ -34,9 +36,9 @@ static inline int try_take(struct shmq *q, const struct place *p, uint64_t ticke
 {
 	struct descriptor *d = p->descriptors + spread(q, ticket);
 	/* relaxed: read before the word is won, valid if it is won. */
-	uint64_t len = atomic_load_explicit(&d->meta, memory_order_relaxed);
+	uint32_t len = meta_len(atomic_load_explicit(&d->meta, memory_order_relaxed));
 
-	t->len = (uint32_t)len;
+	t->len = len;
 	if (unlikely(len > room || len > q->geo.item_size)) {
 		/* PUBLISH: is it still this item that is too long? */
 		if (atomic_load_explicit(&d->word, memory_order_acquire) != w)
@@ -357,6 +359,7 @@ void lane_left(struct shmq *q, unsigned lane, uint64_t ticket, uint32_t segment,
 	*later = place_of(q, ticket >> q->geo.slots_shift, segment, inc);
 	if (segment_retire(q, segment, inc))
 		later->number = NUMBER_UNKNOWN;
+	recover_probe(q); /* who only works looks for the dead as well */
 }
 
 void lane_finish(struct shmq *q, const struct taken *t)
@@ -368,4 +371,36 @@ void lane_finish(struct shmq *q, const struct taken *t)
 	POINT("finish:done"); /* Dead here: consumed; a drained segment is found by word. */
 	if (((t->ticket + 1) & (q->geo.slots - 1)) == 0)
 		lane_left(q, t->lane, t->ticket, t->segment, t->inc);
+}
+
+void lane_requeue(struct shmq *q, const struct taken *t)
+{
+	if (t->attempts == SLOT_ATTEMPTS_MAX) {
+		lane_drop(q, t);
+		return;
+	}
+	lane_mark(q, t->lane, t->segment); /* head may have passed it */
+	POINT("requeue:marked"); /* Dead here: recovery does the same. */
+	/* PUBLISH -> scan: the item as it was, one attempt later. */
+	atomic_store_explicit(t->word, slot_word(t->inc, t->attempts + 1, 0, SLOT_FULL),
+			      memory_order_release);
+	POINT("requeue:full");
+	wake(q, WAIT_ITEMS, t->lane, 1);
+}
+
+void lane_drop(struct shmq *q, const struct taken *t)
+{
+	lane_finish(q, t);
+	tally_add(&q->self->tally[t->lane].dropped, 1);
+}
+
+bool lane_dead_letter(struct shmq *q, const struct taken *t)
+{
+	if (q->geo.dead_lane == SHMQ_DROP)
+		lane_drop(q, t);
+	else if (t->lane == (unsigned)q->geo.dead_lane ||
+		 !lane_move(q, t, (unsigned)q->geo.dead_lane))
+		return false;
+	wake(q, WAIT_ROOM, t->lane, 1);
+	return true;
 }

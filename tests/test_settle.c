@@ -133,7 +133,7 @@ END_TEST
 
 START_TEST(unsettled_tickets_of_a_closed_handle_are_recovered)
 {
-	struct recovered out = { 0 };
+	struct shmq_recovered out = { 0 };
 	struct shmq *q, *other;
 	struct shmq_stat st;
 
