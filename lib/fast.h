@@ -8,6 +8,7 @@
 #define SHMQ_FAST_H
 
 #include "lane.h"
+#include "segment.h"
 
 #define HEAD_LAG 32 /* tickets that head may lag in normal running */
 #define HOT 4       /* empty looks that still spin after the last item */
@@ -43,6 +44,28 @@ static inline int push_fast(struct shmq *q, unsigned lane, const struct iovec *i
 	return r;
 }
 
+/* Is every watched ticket below @limit a hole? */
+static inline bool watch_only_holes(struct shmq *q, const struct view *v, uint64_t limit)
+{
+	uint32_t i;
+	uint64_t m;
+
+	for (i = 0; i < v->nr_watched; i++) {
+		const struct watched *e = &v->watched[i];
+
+		for (m = watched_below(e, limit); m; m &= m - 1) {
+			/* PUBLISH, TAKE, RETIRE */
+			uint64_t w = atomic_load_explicit(
+				slot_at(q, e->segment, (unsigned)__builtin_ctzll(m)),
+				memory_order_acquire);
+
+			if (slot_classify(w, e->inc) != OPEN_HOLE)
+				return false;
+		}
+	}
+	return true;
+}
+
 /*
  * Take the next item of @lane into @buf, if it waits where it is looked for first:
  * its length; -EAGAIN the lane is empty, and was when looked at; -EBUSY nothing
@@ -58,11 +81,11 @@ static inline ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t
 	uint64_t full = slot_word(v->pop_at.inc, 0, 0, SLOT_FULL), j = v->start, i, w, len;
 	struct descriptor *d;
 
-	if (unlikely(g != v->gen || v->nr_watched || before(j, h)))
+	if (unlikely(g != v->gen || before(j, h)))
 		return -EBUSY;
 	if (unlikely(!before(j, v->t0))) {
 		/* TICKET */
-		return !v->hot && j == h &&
+		return !v->hot && !v->nr_watched && j == h &&
 			       atomic_load_explicit(&l->tail, memory_order_acquire) == j ?
 			       -EAGAIN : -EBUSY;
 	}
@@ -75,6 +98,10 @@ static inline ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t
 		w = atomic_load_explicit(&d->word, memory_order_acquire); /* PUBLISH */
 		/* relaxed: valid if the word is won. */
 		len = meta_len(atomic_load_explicit(&d->meta, memory_order_relaxed));
+		/* Somebody was stopped in a push: look, after the word, whether its
+		 * ticket is the older item by now. */
+		if (unlikely(v->nr_watched) && !watch_only_holes(q, v, j))
+			return -EBUSY;
 		/* TAKE, as try_take(). Dead after it: recovery makes the item FULL again. */
 		if (likely(w == full && len <= room && len <= q->geo.item_size &&
 			   atomic_compare_exchange_strong_explicit(
