@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""seeded_bugs.py - do the tests bite?
+
+Applies one bug at a time to a copy of the source, builds the tests that ought to
+notice, runs them in order, and says which one went red. A bug that all of them
+pass is a survivor, and makes this script fail.
+
+    tests/seeded_bugs.py WORKDIR [NAME...]    only the bugs of these names
+
+A test that crashes or does not end within its time is red, too. The unchanged
+source must be green first.
+"""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+TIMEOUT = 180  # seconds a test may take
+
+# name, file, old text (must occur exactly once), new text, tests that should notice
+BUGS = [
+    ("publish before payload", "lib/lane.h",
+     """	copy_item(payload_at(q, p, t), item->iov_base, item->iov_len);
+	publish(q, p, t, item->iov_len);
+""",
+     """	publish(q, p, t, item->iov_len);
+	copy_item(payload_at(q, p, t), item->iov_base, item->iov_len);
+""", "kill sched stress"),
+    ("publication not a release", "lib/lane.h",
+     """	atomic_store_explicit(&d->word, slot_word(p->inc, 0, 0, SLOT_FULL),
+			      memory_order_release);
+}
+""",
+     """	atomic_store_explicit(&d->word, slot_word(p->inc, 0, 0, SLOT_FULL),
+			      memory_order_relaxed);
+}
+""", "tsan/threads"),
+    ("record cleared before publication", "lib/fast.h",
+     """		publish_copy(q, &v->push_at, t, item);
+		record_set(q, RECORD_NONE, 0, 0, 0);
+""",
+     """		record_set(q, RECORD_NONE, 0, 0, 0);
+		publish_copy(q, &v->push_at, t, item);
+""", "points kill"),
+    ("ticket drawn before the record says so", "lib/fast.h",
+     """	record_set(q, RECORD_PENDING, lane, 1, t);
+	POINT("push_one:pending"); /* as push:pending */
+	t = atomic_fetch_add_explicit(&l->tail, 1, memory_order_acq_rel); /* TICKET */
+""",
+     """	POINT("push_one:pending"); /* as push:pending */
+	t = atomic_fetch_add_explicit(&l->tail, 1, memory_order_acq_rel); /* TICKET */
+	record_set(q, RECORD_PENDING, lane, 1, t);
+""", "points kill"),
+    ("head passes an unmarked hole", "lib/take.c",
+     """			segment_mark(q, lane, p.segment);
+			marked = true;
+""",
+     """			marked = true;
+""", "lane points sched kill"),
+    ("a hole is not read again before it is passed", "lib/take.c",
+     """		if (c == OPEN_FULL) {
+			r = -EAGAIN;
+			break;
+		}
+		if (c == OPEN_HOLE) {
+""",
+     """		if (c == OPEN_HOLE) {
+""", "sched linear stress"),
+    ("EMPTY without a second look", "lib/take.c",
+     """		if (unlikely(sc.holes || sc.uninstalled) && !empty_confirm(q, lane, &sc))
+			continue;
+""", "", "sched linear"),
+    ("DONE before the copy", "lib/queue.c",
+     """	copy_item(item->iov_base, t->payload, t->len);
+	item->iov_len = t->len;
+	if (info)
+		info_fill(q, t, info);
+	lane_finish(q, t);
+""",
+     """	lane_finish(q, t);
+	copy_item(item->iov_base, t->payload, t->len);
+	item->iov_len = t->len;
+	if (info)
+		info_fill(q, t, info);
+""", "sched stress limit"),
+    ("a segment is recycled under its holder", "lib/segment.c",
+     """		if (slot_classify(w, inc) != CLOSED_FOR_GOOD)
+			return false;
+	}
+""",
+     """		if (slot_classify(w, inc) < CLOSED_TAKEN)
+			return false;
+	}
+""", "lease points kill"),
+    ("recovery without re-validation", "lib/recover.c",
+     """	return participant_state_of(q, c->i) == participant_word(c->inc, PARTICIPANT_LIVE);
+""",
+     """	(void)q;
+	(void)c;
+	return true;
+""", "sched kill"),
+    ("recovery trusts a bare pid", "lib/participant.c",
+     """	return sys_byte_locked(q->map->fd, token_byte(i, inc)) == 0;
+""",
+     """	extern int kill(int, int);
+
+	(void)inc;
+	return kill((pid_t)participant_of(q, i)->pid, 0) < 0 && errno == ESRCH;
+""", "kill identity procs"),
+    ("a lock byte per index only", "lib/participant.c",
+     """	return TOKEN_BASE + i + INDEX_MAX * inc;
+""",
+     """	(void)inc;
+	return TOKEN_BASE + i;
+""", "sched identity"),
+    ("the token is inherited by fork", "lib/sys.c",
+     """	if (madvise(p, bytes, MADV_WIPEONFORK) < 0) {""",
+     """	if (0 && madvise(p, bytes, MADV_WIPEONFORK) < 0) {""", "procs identity"),
+    ("items of the dead come back unmarked", "lib/recover.c",
+     """			lane_mark(q, lane, s); /* head may pass it at any moment */
+""", "", "points lease kill sched"),
+    ("items before tickets in recovery", "lib/recover.c",
+     """	close_tickets(q, &c);
+	return_items(q, &c);
+""",
+     """	return_items(q, &c);
+	close_tickets(q, &c);
+""", "points sched kill"),
+    ("a moved item is FULL before its source is DONE", "lib/push.c",
+     """	lane_finish(q, t); /* MOVE: decided */
+	POINT("move:decided"); /* Dead here: recovery makes the slot FULL. */
+	/* PUBLISH -> scan */
+	atomic_store_explicit(&d->word, slot_word(p.inc, t->attempts, 0, SLOT_FULL),
+			      memory_order_release);
+""",
+     """	atomic_store_explicit(&d->word, slot_word(p.inc, t->attempts, 0, SLOT_FULL),
+			      memory_order_release);
+	POINT("move:decided"); /* Dead here: recovery makes the slot FULL. */
+	lane_finish(q, t); /* MOVE: decided */
+""", "points kill"),
+    ("a requeued item is not marked", "lib/take.c",
+     """	lane_mark(q, t->lane, t->segment); /* head may have passed it */
+""", "", "lease sched"),
+    ("close keeps the leases", "lib/participant.c",
+     """	if (q->nr_leases)
+		recover_own(q);
+""", "", "lease"),
+    ("no look between arming and sleeping", "lib/wait.c",
+     """		uint32_t w = arm(q, side, lanes);
+
+		r = attempt(arg);
+		if (r != -EAGAIN)
+			break;
+""",
+     """		uint32_t w = arm(q, side, lanes);
+
+""", "sched wait"),
+    ("armed bits are cleared while others sleep", "lib/wait.c",
+     """	if (sys_futex_wake(word, n, bit) >= n)
+		return;
+""",
+     """	sys_futex_wake(word, n, bit);
+""", "wait"),
+    ("open tickets below head do not count", "lib/admit.c",
+     """	*below = watch_open(q, lane, *g);
+""",
+     """	*below = 0;
+""", "lane limit lease"),
+    ("tickets over the limit are not closed", "lib/push.c",
+     """	if (unlikely(admitted < n) &&
+	    lane_pad(q, lane, t + (unsigned)admitted, (unsigned)(n - admitted), NULL, NULL) < 0)
+		leave_unsettled(q, lane, t, n);
+	else
+		record_set""",
+     """	if (1)
+		record_set""", "limit sched"),
+    ("head goes back", "lib/lane.h",
+     """	while (before(h, to) &&
+	       !atomic_compare_exchange_weak_explicit(&l->head, &h, to, memory_order_acq_rel,
+						      memory_order_relaxed))
+		;
+""",
+     """	(void)h;
+	atomic_store_explicit(&l->head, to, memory_order_release);
+""", "limit sched stress linear"),
+    ("a lost installation keeps its segment", "lib/segment.c",
+     """						     memory_order_relaxed)) {
+		segment_put(q, s, inc);
+		return 0; /* somebody else installed it */
+	}
+""",
+     """						     memory_order_relaxed)) {
+		return 0; /* somebody else installed it */
+	}
+""", "sched storm stress limit"),
+]
+
+
+def run(args, cwd=None, timeout=600):
+    """Status and output; a process that does not end is killed with all its children."""
+    p = subprocess.Popen(args, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         stdin=subprocess.DEVNULL, start_new_session=True, text=True,
+                         errors="replace",
+                         env={**os.environ, "CK_TAP_LOG_FILE_NAME": "-"})
+    try:
+        out, _ = p.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(p.pid, signal.SIGKILL)
+        out, _ = p.communicate()
+        return "timeout", out
+    return p.returncode, out
+
+
+class Tree:
+    def __init__(self, work):
+        top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        self.src = os.path.join(work, "src")
+        shutil.rmtree(work, ignore_errors=True)
+        os.makedirs(work)
+        shutil.copytree(top, self.src, ignore=shutil.ignore_patterns("build*", ".git"))
+        self.builds = {}
+        for name, options in (("plain", ["-Dbuildtype=debugoptimized"]),
+                              ("tsan", ["-Dbuildtype=debugoptimized", "-Db_sanitize=thread"])):
+            self.builds[name] = os.path.join(work, name)
+            status, out = run(["meson", "setup", self.builds[name], self.src,
+                               "-Dtests=enabled", *options])
+            if status:
+                sys.exit(out)
+
+    def test(self, name):
+        """None if the test is green, else what happened; tsan/NAME is another build."""
+        build, _, test = name.rpartition("/")
+        build = self.builds[build or "plain"]
+        target = "tests/test_" + test
+        status, out = run(["ninja", "-C", build, target])
+        if status:
+            sys.exit(f"{target} does not build:\n{out[-3000:]}")
+        status, out = run([os.path.join(build, target)], timeout=TIMEOUT)
+        if status == 0:
+            return None
+        red = [line for line in out.splitlines() if line.startswith("not ok")]
+        return "no end" if status == "timeout" else red[0][:70] if red else f"status {status}"
+
+    def exists(self, name):
+        path = os.path.join(self.src, "tests")
+        name = name.rpartition("/")[2]
+        return any(os.path.exists(os.path.join(path, *p)) for p in
+                   ([f"test_{name}.c"], [name, f"test_{name}.c"]))
+
+
+def main():
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    tree = Tree(os.path.abspath(sys.argv[1]))
+    bugs = [b for b in BUGS if len(sys.argv) == 2 or b[0] in sys.argv[2:]]
+    needed = sorted({t for b in bugs for t in b[4].split() if tree.exists(t)})
+    for t in needed:
+        red = tree.test(t)
+        if red:
+            sys.exit(f"{t} is red without a bug: {red}")
+    survivors = 0
+    for name, file, old, new, tests in bugs:
+        begin = time.monotonic()
+        path = os.path.join(tree.src, file)
+        with open(path) as f:
+            text = f.read()
+        if text.count(old) != 1:
+            sys.exit(f"{name}: {file} has the old text {text.count(old)} times")
+        with open(path, "w") as f:
+            f.write(text.replace(old, new))
+        verdict = "SURVIVED"
+        for t in tests.split():
+            red = tree.test(t) if tree.exists(t) else None
+            if red:
+                verdict = f"{t}: {red}"
+                break
+        survivors += verdict == "SURVIVED"
+        with open(path, "w") as f:
+            f.write(text)
+        print(f"{name:48} {verdict}  ({time.monotonic() - begin:.0f} s)", flush=True)
+    print(f"{len(bugs)} seeded bugs, {len(bugs) - survivors} caught, {survivors} survived")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
