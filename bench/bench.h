@@ -74,5 +74,6 @@ int bench_run(const struct bench_contender *c, const struct bench_shape *shape,
 double bench_hop_ns(void);
 
 extern const struct bench_contender bench_shmq, bench_ring, bench_pipe, bench_mqueue;
+extern const struct bench_contender bench_shmq_in_push, bench_shmq_in_pop;
 
 #endif

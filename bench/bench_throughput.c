@@ -20,7 +20,8 @@
 #define BASELINE   "ring"
 
 static const struct bench_contender *const all[] = {&bench_shmq, &bench_ring, &bench_pipe,
-						    &bench_mqueue};
+						    &bench_mqueue, &bench_shmq_in_push,
+						    &bench_shmq_in_pop};
 #define NR_ALL (sizeof all / sizeof all[0])
 
 struct options {
@@ -51,7 +52,8 @@ static const struct argp_option option_list[] = {
 	{"capacity", OPT_CAPACITY, "N", 0, "Items per lane (65536)", 0},
 	{"runs", OPT_RUNS, "N", 0, "Runs of each contender (5)", 0},
 	{"duration", OPT_DURATION, "SECONDS", 0, "Measured time of a run (1)", 0},
-	{"contender", 'c', "NAME,...", 0, "Of shmq, ring, pipe, mqueue (shmq,ring)", 0},
+	{"contender", 'c', "NAME,...", 0, "Of shmq, ring, pipe, mqueue, shmq-in-push and shmq-in-pop: with a process "
+	 "stopped there (shmq,ring)", 0},
 	{"free", OPT_FREE, NULL, 0,
 	 "Never pin processes to processors (done where each can have its own)", 0},
 	{"json", OPT_JSON, NULL, 0, "One JSON object a line instead of the table", 0},
@@ -210,7 +212,7 @@ static void print_machine(const struct options *o)
 		printf("machine  %s, %ld cpus, kernel %s, load %.2f\n"
 		       "%d runs of %g s each, %zu-byte items, %d lane%s of %llu; "
 		       "millions of items per second\n\n"
-		       "shape  batch  contender    median       min ..     max   to %s   "
+		       "shape  batch  contender       median       min ..     max   to %s   "
 		       "hop ns\n",
 		       model, sysconf(_SC_NPROCESSORS_ONLN), un.release, load, o->runs,
 		       o->seconds, o->base.size, o->base.lanes,
@@ -233,7 +235,7 @@ static double median(const double *sorted, int n)
 static void print_row(const struct bench_shape *shape, const char *name,
 		      const struct series *s, double base)
 {
-	printf("%dx%-4d %5d  %-9s", shape->producers, shape->consumers, shape->batch,
+	printf("%dx%-4d %5d  %-12s", shape->producers, shape->consumers, shape->batch,
 	       name);
 	if (s->err) {
 		printf("  %s: %s\n", s->err == -ENOTSUP ? "skipped" : "FAILED", s->why);

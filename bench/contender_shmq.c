@@ -2,9 +2,15 @@
 /*
  * contender_shmq.c - libshmq through its public interface, linked statically.
  * Every process opens the queue by name; single items take the single calls.
+ *
+ * Two more contenders are the same with one process more, which is stopped all the
+ * time: in a push, between ticket and publication, or in a pop, with the item taken.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <shmq.h>
@@ -13,6 +19,7 @@
 
 static char name[32];
 static int any_or_only; /* with one lane nothing is chosen */
+static pid_t stopped;   /* the process that is stopped, or 0 */
 
 static int bench_shmq_setup(const struct bench_shape *shape, const char **why)
 {
@@ -37,6 +44,11 @@ static int bench_shmq_setup(const struct bench_shape *shape, const char **why)
 
 static void bench_shmq_teardown(void)
 {
+	if (stopped > 0) {
+		kill(stopped, SIGKILL);
+		waitpid(stopped, NULL, 0);
+		stopped = 0;
+	}
 	shmq_unlink(name);
 }
 
@@ -84,9 +96,79 @@ static int bench_shmq_pop_n(void *end, struct iovec *items, int n)
 	return got == -EAGAIN ? 0 : (int)got;
 }
 
+/* What a push is in the middle of: the ticket is drawn, the item is not there. */
+static int in_push(struct shmq *q)
+{
+	void *buf;
+
+	return shmq_reserve(q, 0, &buf, SHMQ_NOWAIT);
+}
+
+/* What a pop is in the middle of: the item is taken, the slot is not done. */
+static int in_pop(struct shmq *q)
+{
+	static struct shmq_lease lease;
+
+	return shmq_push(q, 0, NULL, 0, SHMQ_NOWAIT) ? -1 :
+						       shmq_peek(q, 0, &lease, SHMQ_NOWAIT);
+}
+
+static int setup_stopped(const struct bench_shape *shape, const char **why,
+			 int (*get_into)(struct shmq *q))
+{
+	int status = 0, err = bench_shmq_setup(shape, why);
+	struct shmq *q;
+
+	if (err)
+		return err;
+	stopped = fork();
+	if (stopped == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		q = bench_shmq_attach();
+		if (q && !get_into(q))
+			raise(SIGSTOP);
+		_exit(1);
+	}
+	if (stopped > 0 && waitpid(stopped, &status, WUNTRACED) == stopped && WIFSTOPPED(status))
+		return 0;
+	*why = "the process that is to be stopped was not";
+	bench_shmq_teardown();
+	return -ECHILD;
+}
+
+static int setup_in_push(const struct bench_shape *shape, const char **why)
+{
+	return setup_stopped(shape, why, in_push);
+}
+
+static int setup_in_pop(const struct bench_shape *shape, const char **why)
+{
+	return setup_stopped(shape, why, in_pop);
+}
+
 const struct bench_contender bench_shmq = {
 	.name = "shmq",
 	.setup = bench_shmq_setup,
+	.teardown = bench_shmq_teardown,
+	.attach = bench_shmq_attach,
+	.detach = bench_shmq_detach,
+	.push_n = bench_shmq_push_n,
+	.pop_n = bench_shmq_pop_n,
+};
+
+const struct bench_contender bench_shmq_in_push = {
+	.name = "shmq-in-push",
+	.setup = setup_in_push,
+	.teardown = bench_shmq_teardown,
+	.attach = bench_shmq_attach,
+	.detach = bench_shmq_detach,
+	.push_n = bench_shmq_push_n,
+	.pop_n = bench_shmq_pop_n,
+};
+
+const struct bench_contender bench_shmq_in_pop = {
+	.name = "shmq-in-pop",
+	.setup = setup_in_pop,
 	.teardown = bench_shmq_teardown,
 	.attach = bench_shmq_attach,
 	.detach = bench_shmq_detach,
