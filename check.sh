@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # check.sh - build libshmq in every way that matters and run all tests.
 #
-#   ./check.sh [--long]         --long: longer random and stress tests
+#   ./check.sh [--long]         --long: all sweeps whole, longer random and stress
+#                               tests, larger models, and the tests against seeded bugs
 #
 # gcc (optimised) runs all suites, clang all but the long ones of processes, both with
 # warnings as errors; the address and undefined-behaviour sanitizers run unit, api and
@@ -63,21 +64,22 @@ tests() {
 	echo "$name=$dir/meson-logs/testlog.json" >>"$RESULTS"
 }
 
-# model: status 77 means that it could not be run here.
-model() {
-	[ -x docs/model/check.sh ] || return 0
+# one NAME COMMAND...: counts as one test. Status 77 means that it could not be run here.
+one() {
+	name=$1
+	shift
 	begin=$(seconds)
-	printf '\n$ docs/model/check.sh\n' >>"$LOG"
+	printf '\n$ %s\n' "$*" >>"$LOG"
 	status=0
-	docs/model/check.sh >build-check/model.log 2>&1 </dev/null || status=$?
-	cat build-check/model.log >>"$LOG"
+	"$@" >"build-check/$name.log" 2>&1 </dev/null || status=$?
+	cat "build-check/$name.log" >>"$LOG"
 	case $status in
 	0) outcome=pass ;;
 	77) outcome=skip ;;
 	*) outcome=fail ;;
 	esac
-	echo "model:$outcome=$(tail -n 1 build-check/model.log)" >>"$RESULTS"
-	printf ' model %d s' $(($(seconds) - begin))
+	echo "$name:$outcome=$(tail -n 1 "build-check/$name.log")" >>"$RESULTS"
+	printf ' %s %d s' "$name" $(($(seconds) - begin))
 }
 
 # ---------------------------------------------------------------------------
@@ -101,6 +103,10 @@ tests gcc
 tests clang unit api tool stress
 tests asan unit api tool
 tests tsan tsan
-model
+one model docs/model/check.sh
+if [ "$patience" -gt 1 ]; then
+	one model-long docs/model/check.sh --long
+	one seeded-bugs python3 tests/seeded_bugs.py build-check/bugs
+fi
 printf '\n%14slogs: build-check/check.log, build-check/*/meson-logs/testlog.txt\n' ''
 exec python3 scripts/count_tests.py "$RESULTS"
