@@ -199,8 +199,19 @@ BUGS = [
 ]
 
 
+def kill_session(sid):
+    """Kill the processes of a session: a test puts its children into other groups."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                if int(f.read().rpartition(")")[2].split()[3]) == sid:
+                    os.kill(int(pid), signal.SIGKILL)
+        except (OSError, IndexError):
+            pass  # it has gone
+
+
 def run(args, cwd=None, timeout=600):
-    """Status and output; a process that does not end is killed with all its children."""
+    """Status and output; what does not end is killed with all its children."""
     p = subprocess.Popen(args, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                          stdin=subprocess.DEVNULL, start_new_session=True, text=True,
                          errors="replace",
@@ -208,7 +219,7 @@ def run(args, cwd=None, timeout=600):
     try:
         out, _ = p.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(p.pid, signal.SIGKILL)
+        kill_session(p.pid)
         out, _ = p.communicate()
         return "timeout", out
     return p.returncode, out
