@@ -196,18 +196,23 @@ void pause_randomly(struct rng *r)
 
 /* ---- processes ---------------------------------------------------------- */
 
-pid_t spawn(int (*fn)(void *arg), void *arg)
+_Noreturn void spawned(pid_t parent, int (*fn)(void *arg), void *arg)
 {
-	pid_t parent = getpid(), pid = fork();
-
-	must(pid >= 0, "fork: %s", strerror(errno));
-	if (pid > 0)
-		return pid;
 	in_child = true;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
 	_exit(fn(arg));
+}
+
+pid_t spawn(int (*fn)(void *arg), void *arg)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	must(pid >= 0, "fork: %s", strerror(errno));
+	if (pid == 0)
+		spawned(parent, fn, arg);
+	return pid;
 }
 
 int reap(pid_t pid)

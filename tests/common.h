@@ -97,6 +97,9 @@ void pause_randomly(struct rng *r);
 
 /* A child that exits with fn(arg) and dies with its parent. */
 pid_t spawn(int (*fn)(void *arg), void *arg);
+/* The same for who has forked in another way: what the child does. @parent is 0 if it
+ * is the first of a pid namespace. */
+_Noreturn void spawned(pid_t parent, int (*fn)(void *arg), void *arg);
 int reap(pid_t pid);
 void reap_ok(pid_t pid);
 void reap_all(const pid_t *pid, int n);
