@@ -2,6 +2,8 @@
 /* hold.c - see hold.h. */
 #include "hold.h"
 
+#include <sys/wait.h>
+
 void hold_item(struct shmq *q, struct shmq_lease *lease)
 {
 	must_eq(shmq_peek(q, 0, lease, SHMQ_NOWAIT), 0);
@@ -38,11 +40,14 @@ struct shmq *hold_queue(uint64_t capacity)
 	return q;
 }
 
-void hold_wait(struct hold *h)
+void hold_wait(struct hold *h, pid_t pid)
 {
 	uint64_t end = now_ns() + 30 * SECOND;
+	siginfo_t info = { 0 };
 
 	while (!atomic_load(&h->ready)) {
+		must_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT | WNOHANG), 0);
+		must(info.si_pid == 0, "the holder has ended");
 		must(now_ns() < end, "the holder does not come on");
 		sleep_ns(MS);
 	}
@@ -61,7 +66,7 @@ pid_t hold_start(struct hold *h, int (*fn)(void *), void *arg)
 	atomic_store(&h->ready, 0);
 	atomic_store(&h->go, 0);
 	pid = spawn(fn, arg);
-	hold_wait(h);
+	hold_wait(h, pid);
 	return pid;
 }
 

@@ -28,7 +28,7 @@ _Noreturn void hold_on(void);
 /* The queue "q" of three lanes with ITEM in the first. */
 struct shmq *hold_queue(uint64_t capacity);
 /* Wait until the holder has come to hold_ready(); let it go on from there. */
-void hold_wait(struct hold *h);
+void hold_wait(struct hold *h, pid_t pid);
 void hold_go(struct hold *h);
 /* A holder that runs @fn, which has come to hold_ready(). */
 pid_t hold_start(struct hold *h, int (*fn)(void *), void *arg);

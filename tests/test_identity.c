@@ -770,7 +770,7 @@ START_TEST(a_handle_that_is_closed_does_not_detach_the_other)
 	pid = hold_start(&c->h, closes_one_of_two, c);
 	couple_attached(q, 3);
 	hold_go(&c->h);
-	hold_wait(&c->h);
+	hold_wait(&c->h, pid);
 	couple_attached(q, 2);
 	hold_lasts(q, 150 * MS);
 	hold_go(&c->h);
