@@ -127,7 +127,7 @@ static void exits_quickly(void)
 
 static void faults(void)
 {
-	char *volatile nowhere = NULL;
+	volatile char *volatile nowhere = NULL;
 
 	*nowhere = 0;
 }
@@ -343,16 +343,14 @@ static void helper_closes_all(struct party *p)
 
 /*
  * The descriptors of the process are closed behind the back of the library, and then
- * belong to other files. It stays alive for the others, takes nobody for dead, and a
- * handle made from one that has lost its file is true or refused. Other people's
- * descriptors are not closed.
+ * belong to other files. It stays alive for the others and takes nobody for dead; what
+ * can not be done without the descriptor is refused; and the other files stay open.
  */
 static void loses_its_descriptors(struct party *p)
 {
 	char path[2 * PATH_MAX];
-	struct shmq_recovered r = { .sz = sizeof r };
-	struct shmq *again = NULL;
-	struct shmq_stat st;
+	struct shmq *again;
+	struct shmq_stat st = { .sz = sizeof st };
 	uint64_t v;
 	int fd;
 
@@ -361,20 +359,14 @@ static void loses_its_descriptors(struct party *p)
 		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 		must(fd >= 0);
 	} while (fd < 40);
-	if (shmq_dup(holder, &again) == 0) /* it would have to be alive for the others */
-		hold_item(again, &lease);
-	else
-		hold_item(holder, &lease);
+	must_eq(shmq_dup(holder, &again), -EBADF); /* it would not be alive to the others */
+	must_eq(shmq_recover(holder, NULL), -EBADF);
+	must_eq(shmq_stat(holder, &st), -EBADF);
+	hold_item(holder, &lease);
 	must_eq(shmq_pop(holder, 1, &v, 8, NULL, 150 * (int64_t)MS), -ETIMEDOUT);
-	must_eq(shmq_recover(holder, &r), 0);
-	must_eq(r.participants, 0);
-	must_eq(r.items, 0);
-	stat_of(holder, &st);
-	must_eq(st.nr_dead, 0);
 	hold_ready(&p->h);
-	hold_finish(again ? again : holder, &lease);
+	hold_finish(holder, &lease);
 	must_eq(shmq_pop(holder, 1, &v, 8, NULL, 150 * (int64_t)MS), -ETIMEDOUT);
-	shmq_close(again);
 	shmq_close(holder);
 	for (fd = 3; fd < 40; fd++)
 		must(fcntl(fd, F_GETFD) >= 0, "descriptor %d was closed", fd);
@@ -383,6 +375,7 @@ static void loses_its_descriptors(struct party *p)
 
 static void closes_all(struct party *p)
 {
+	threads_start(); /* one that waits on, and would find the dead if it could */
 	close_all();
 	loses_its_descriptors(p);
 }
@@ -415,13 +408,21 @@ static int lives_on(void *arg)
 	return 99;
 }
 
+static int holds(void *arg)
+{
+	hold_item(attach("q"), &lease);
+	hold_ready(arg);
+	return 1;
+}
+
 START_TEST(whatever_a_living_process_loses_it_is_not_taken_for_dead)
 {
 	struct party *p = shared(sizeof(*p));
+	struct hold *h = shared(sizeof(*h));
 	struct shmq *q = party_queue();
 	struct shmq_lease mine;
 	uint64_t v = 1;
-	pid_t pid;
+	pid_t pid, victim;
 
 	/* What this process holds must be left to it by the other. */
 	must_eq(shmq_push(q, 1, &v, 8, SHMQ_NOWAIT), 0);
@@ -429,6 +430,13 @@ START_TEST(whatever_a_living_process_loses_it_is_not_taken_for_dead)
 	p->way = _i;
 	pid = hold_start(&p->h, lives_on, p);
 	must_eq(shmq_pop(q, 0, &v, 8, NULL, 200 * (int64_t)MS), -ETIMEDOUT);
+	/* Nor does it keep others from finding one who is. */
+	v = ITEM;
+	must_eq(shmq_push(q, 0, &v, 8, SHMQ_NOWAIT), 0);
+	victim = hold_start(h, holds, h);
+	kill(victim, SIGKILL);
+	must_eq(reap(victim), SIGNALLED + SIGKILL);
+	hold_ends(q, "somebody else");
 	hold_go(&p->h);
 	reap_ok(pid);
 	must_eq(shmq_release(q, &mine), 0);
