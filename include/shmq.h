@@ -26,6 +26,13 @@
  * No function may be called from a signal handler on a handle that the
  * interrupted code may be using.
  *
+ * A handle is of the process, not of the thread that made it: a thread may end, and
+ * another may go on with its handle. No function is a cancellation point, and
+ * asynchronous cancellation is not supported. The descriptors that a handle has open
+ * are close-on-exec. Who closes them nevertheless (closefrom(3)) may go on to push and
+ * pop and is alive to the others, but can not look for the dead any more: shmq_dup(),
+ * shmq_stat() and shmq_recover() return -EBADF.
+ *
  * Every function returns 0 or a positive result, or a negative errno; errno
  * itself is not touched. shmq_strerror() has the words. Nothing here prints,
  * exits, starts a thread or installs a signal handler.
@@ -41,6 +48,7 @@
  *   -EPROTONOSUPPORT  a queue of another layout version
  *   -ECHILD     handle from before a fork()
  *   -EROFS      handle was opened with SHMQ_OBSERVE
+ *   -EBADF      the process has closed the descriptor of the queue
  *   -EBUSY      the handle has a reservation open: commit or abort it first
  *
  * Ordering. Each lane is a linearizable FIFO. A pop from any lane returns an

@@ -35,7 +35,7 @@ static uint64_t token_byte(uint32_t i, uint64_t inc)
 
 bool participant_dead(struct shmq *q, uint32_t i, uint64_t inc)
 {
-	return sys_byte_locked(q->map->fd, token_byte(i, inc)) == 0;
+	return sys_byte_locked(q->map->fd, token_byte(i, inc)) == 0 && mapping_intact(q->map);
 }
 
 /* Only the holder of the byte of the coming incarnation writes here. */

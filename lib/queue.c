@@ -21,6 +21,13 @@
 
 /* ---- open, dup, close ----------------------------------------------------------- */
 
+bool mapping_intact(const struct mapping *m)
+{
+	struct stat st;
+
+	return sys_fstat(m->fd, &st) == 0 && st.st_dev == m->dev && st.st_ino == m->ino;
+}
+
 static void mapping_drop(struct mapping *m)
 {
 	/* acq_rel: the last user sees that the others are done. Private memory. */
@@ -28,25 +35,29 @@ static void mapping_drop(struct mapping *m)
 		return;
 	if (m->base)
 		sys_unmap(m->base, m->bytes);
-	sys_close(m->fd);
+	if (mapping_intact(m)) /* or it is somebody else's by now */
+		sys_close(m->fd);
 	free(m);
 }
 
 static int mapping_open(struct mapping **out, const char *name, unsigned flags)
 {
 	struct mapping *m = calloc(1, sizeof *m);
+	struct stat st;
 	void *base;
 	int r;
 
 	if (!m)
 		return -ENOMEM;
 	atomic_init(&m->users, 1);
-	r = region_open(name, flags, &m->header, &m->geo);
+	r = region_open(name, flags, &m->header, &m->geo, &st);
 	if (r < 0) {
 		free(m);
 		return r;
 	}
 	m->fd = r;
+	m->dev = st.st_dev;
+	m->ino = st.st_ino;
 	m->bytes = m->geo.bytes;
 	snprintf(m->name, sizeof m->name, "%s", name + (name[0] == '/'));
 	r = sys_map(m->fd, m->bytes, !(flags & SHMQ_OBSERVE), &base);
@@ -141,6 +152,8 @@ SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out)
 	*out = NULL;
 	if (!q->map)
 		return -ECHILD;
+	if (!mapping_intact(q->map))
+		return detail(-EBADF, "this process has closed the descriptor of the queue");
 	/* relaxed: we hold a reference. */
 	atomic_fetch_add_explicit(&q->map->users, 1, memory_order_relaxed);
 	return handle_make(out, q->map, q->observer);

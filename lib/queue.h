@@ -39,10 +39,19 @@ struct mapping {
 	char *base;
 	uint64_t bytes;
 	int fd; /* holds no lock; for probing, re-opening and fstat */
+	uint64_t dev, ino; /* of the file that fd stands for */
 	struct header header;
 	struct geometry geo;
 	char name[SHMQ_NAME_MAX + 1];
 };
+
+/*
+ * Does the descriptor stand for the queue still? A process that closes all of its
+ * descriptors closes this one too, and the next file it opens gets the number. No lock
+ * is set on such a file, so that everybody would seem dead, and no handle of it holds
+ * anything: what is asked through the descriptor counts only if this is true.
+ */
+HIDDEN bool mapping_intact(const struct mapping *m);
 
 /* A segment as bound to a number of a lane: this binding never changes. */
 struct place {

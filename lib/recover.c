@@ -243,7 +243,7 @@ void recover_probe(struct shmq *q)
 	uint64_t last = atomic_load_explicit(probed, memory_order_relaxed);
 	uint64_t now = sys_coarse_ns();
 
-	if (now - last < PROBE_NS)
+	if (now - last < PROBE_NS || !mapping_intact(q->map)) /* leave it to who can tell */
 		return;
 	/* relaxed: one of us is enough; if it stops, another comes by. */
 	if (!atomic_compare_exchange_strong_explicit(probed, &last, now, memory_order_relaxed,
@@ -275,6 +275,8 @@ SHMQ_API int shmq_recover(struct shmq *q, struct shmq_recovered *out)
 		return -EROFS;
 	if (out && out->sz != sizeof *out)
 		return -EINVAL;
+	if (!mapping_intact(q->map))
+		return -EBADF;
 	recover_all(q, &found);
 	if (out)
 		*out = found;

@@ -542,10 +542,10 @@ static int file_check(const struct stat *st, const char *path, unsigned flags)
 	return 0;
 }
 
-int region_open(const char *name, unsigned flags, struct header *h, struct geometry *g)
+int region_open(const char *name, unsigned flags, struct header *h, struct geometry *g,
+		struct stat *st)
 {
 	char path[PATH_MAX];
-	struct stat st;
 	int fd, r;
 
 	r = region_path(path, sizeof path, name);
@@ -559,16 +559,16 @@ int region_open(const char *name, unsigned flags, struct header *h, struct geome
 		return detail(-EBADMSG, "%s is not a regular file", path);
 	if (fd < 0)
 		return fd;
-	r = sys_fstat(fd, &st);
+	r = sys_fstat(fd, st);
 	if (r == 0)
-		r = file_check(&st, path, flags);
+		r = file_check(st, path, flags);
 	if (r == 0) {
 		r = sys_read_at(fd, h, sizeof *h, 0);
 		if (r == -ENODATA)
 			r = detail(-EBADMSG, "the file is too short for a queue");
 	}
 	if (r == 0)
-		r = header_check(h, g, &st);
+		r = header_check(h, g, st);
 	if (r < 0) {
 		sys_close(fd);
 		return r;

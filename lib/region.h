@@ -3,6 +3,8 @@
 #ifndef SHMQ_REGION_H
 #define SHMQ_REGION_H
 
+#include <sys/stat.h>
+
 #include "queue.h"
 
 /* Path of queue @name: 0, -EINVAL, -ENAMETOOLONG. */
@@ -19,9 +21,9 @@ HIDDEN int region_plan(const struct shmq_config *cfg, struct header *h, struct g
 HIDDEN int region_create(const char *name, const struct shmq_config *cfg,
 			 uint64_t first_number, uint64_t first_inc);
 
-/* Open and validate: fills *h, *g and returns a descriptor that holds no lock. */
+/* Open and validate: fills *h, *g, *st and returns a descriptor that holds no lock. */
 HIDDEN int region_open(const char *name, unsigned flags, struct header *h,
-		       struct geometry *g);
+		       struct geometry *g, struct stat *st);
 
 /* The detail that shmq_detail() returns; returns @err. */
 HIDDEN int detail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));

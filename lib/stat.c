@@ -162,6 +162,8 @@ SHMQ_API int shmq_stat(struct shmq *q, struct shmq_stat *st)
 		return -ECHILD;
 	if (st->sz != sizeof *st)
 		return -EINVAL;
+	if (!mapping_intact(q->map))
+		return -EBADF;
 	r = sys_fstat(q->map->fd, &fst);
 	if (r < 0)
 		return r;
