@@ -130,6 +130,7 @@ SHMQ_API int shmq_open(struct shmq **out, const char *name, unsigned flags)
 	struct mapping *m;
 	int r;
 	KEEP_ERRNO;
+	NO_CANCEL;
 
 	detail_clear();
 	if (!out)
@@ -146,6 +147,7 @@ SHMQ_API int shmq_open(struct shmq **out, const char *name, unsigned flags)
 SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out)
 {
 	KEEP_ERRNO;
+	NO_CANCEL;
 
 	if (!q || !out)
 		return -EFAULT;
@@ -163,6 +165,7 @@ SHMQ_API void shmq_close(struct shmq *q)
 {
 	uint32_t i;
 	KEEP_ERRNO;
+	NO_CANCEL;
 
 	if (!q)
 		return;

@@ -11,6 +11,7 @@
 #define SHMQ_QUEUE_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "layout.h"
@@ -195,6 +196,23 @@ static inline void errno_restore(const int *saved)
 	errno = *saved;
 }
 #define KEEP_ERRNO int saved_errno __attribute__((cleanup(errno_restore), unused)) = errno
+
+/* At the head of a function that opens or closes something: open(), read() and close()
+ * are cancellation points, and a thread that ended there would leave the rest undone. */
+static inline int cancel_disable(void)
+{
+	int old;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	return old;
+}
+
+static inline void cancel_restore(const int *saved)
+{
+	pthread_setcancelstate(*saved, NULL);
+}
+#define NO_CANCEL int saved_cancel __attribute__((cleanup(cancel_restore), unused)) = \
+		cancel_disable()
 
 /* Fetch a line for writing. __builtin_prefetch(p, 1) only reads on plain x86-64. */
 static inline void fetch_for_write(const void *p)

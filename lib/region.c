@@ -101,6 +101,7 @@ SHMQ_API int shmq_list(int (*fn)(const char *name, void *arg), void *arg)
 	struct dirent *e;
 	int r = 0;
 	KEEP_ERRNO;
+	NO_CANCEL;
 
 	if (!fn)
 		return -EFAULT;
@@ -459,6 +460,7 @@ int region_create(const char *name, const struct shmq_config *cfg, uint64_t firs
 	struct stat st;
 	int fd, r;
 	KEEP_ERRNO;
+	NO_CANCEL;
 
 	r = region_path(path, sizeof path, name);
 	if (r < 0)
