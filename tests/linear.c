@@ -26,6 +26,7 @@ struct life {
 	bool refused, here; /* not pushed; certainly pushed */
 	bool again;         /* it may have been taken before */
 	uint32_t named;     /* failed takes that have it in their buffer */
+	bool consumable;    /* and one of them may have consumed it after all */
 	uint64_t in_begin, in_end;
 	uint64_t first_begin, first_end; /* the first take */
 	uint64_t out_begin, out_end;     /* the last one, which consumed it */
@@ -169,10 +170,10 @@ static bool collect_failed(struct check *c, const struct linear_op *op)
 		if (n == 0) /* killed in the middle of the copy */
 			continue;
 		c->life[n].named++;
+		c->life[n].consumable |= op->kind == LINEAR_POP;
 		f->blanks--;
 	}
-	if (op->kind == LINEAR_REQUEUE && op->end)
-		f->blanks = 0;
+	c->r->requeued += op->kind == LINEAR_REQUEUE && op->end;
 	return true;
 }
 
@@ -256,7 +257,7 @@ static bool window(struct check *c, struct life *l)
 	l->back = NEVER;
 	if (l->pop) {
 		l->out_begin = l->pop->begin;
-		l->out_end = l->pop->end;
+		l->out_end = l->pop->taken ? l->pop->taken : l->pop->end;
 		if (l->pop->from[l->pop_at] != l->lane ||
 		    (l->pop->lane >= 0 && l->pop->lane != l->lane))
 			return fault(c, LINEAR_MOVED, number_in(c, l), l->push, l->pop);
@@ -266,7 +267,8 @@ static bool window(struct check *c, struct life *l)
 		for (size_t i = 0; i < c->nr_failed; i++) {
 			struct failed *f = &c->failed[i];
 
-			if (!names(f, linear_value(number_in(c, l))))
+			if (f->op->kind != LINEAR_POP ||
+			    !names(f, linear_value(number_in(c, l))))
 				continue;
 			if (f->op->begin < l->out_begin)
 				l->out_begin = f->op->begin;
@@ -287,6 +289,8 @@ static bool window(struct check *c, struct life *l)
 		l->out_begin = l->in_begin;
 	if (l->in_end > l->first_end)
 		l->in_end = l->first_end;
+	if (l->back < l->in_end) /* perhaps they died before it came */
+		l->back = l->in_end;
 	return true;
 }
 
@@ -336,7 +340,7 @@ static bool windows(struct check *c)
 		l->here |= l->pop || l->named;
 		if (!l->here)
 			continue;
-		if (!l->pop && !l->named)
+		if (!l->pop && !l->consumable)
 			ok = fault(c, LINEAR_LOST, n, l->push, NULL);
 		else
 			ok = window(c, l) && ok;
@@ -510,6 +514,24 @@ static enum linear_fault says_empty(const struct linear_op *op, unsigned lane)
 	return LINEAR_FINE;
 }
 
+static bool there_during(const struct life *l, const struct linear_op *op)
+{
+	return (l->in_end < op->end && l->first_begin > op->begin) ||
+	       (l->again && l->back < op->end && l->out_begin > op->begin);
+}
+
+/* Name one of those that were there. */
+static bool fault_empty(struct check *c, enum linear_fault f, const struct linear_op *op)
+{
+	for (size_t i = 0; i < c->nr; i++) {
+		const struct life *l = c->by_in_end[i];
+
+		if (there_during(l, op))
+			return fault(c, f, number_in(c, l), op, l->pop ? l->pop : l->push);
+	}
+	return fault(c, f, 0, op, NULL);
+}
+
 static bool empty_claims(struct check *c, unsigned lane)
 {
 	spans_of_lane(c);
@@ -520,7 +542,7 @@ static bool empty_claims(struct check *c, unsigned lane)
 			continue;
 		c->r->empty++;
 		if (never_empty(c, op))
-			return fault(c, f, lane, op, NULL);
+			return fault_empty(c, f, op);
 	}
 	return true;
 }

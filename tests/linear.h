@@ -59,6 +59,7 @@ struct linear_op {
 	uint64_t end;   /* 0: the process died in it */
 	uint64_t died;  /* then: drawn after the death */
 	uint64_t over;  /* then: what it held was certainly given back; 0 unknown */
+	uint64_t taken; /* a lease: drawn when it was got, while end is of its release */
 	uint8_t kind;
 	int8_t lane;    /* SHMQ_ANY_LANE for some pops */
 	uint8_t asked;  /* items */
@@ -103,7 +104,7 @@ struct linear_result {
 	enum linear_fault fault; /* the first that was found */
 	char text[400];          /* and the operations that show it */
 	uint64_t ops, items, empty, full; /* claims of EMPTY and FULL that were judged */
-	uint64_t dead_ops, came_back, gone; /* values redelivered; consumed by the dead */
+	uint64_t dead_ops, requeued, came_back, gone; /* redelivered; consumed by the dead */
 };
 
 /* A value that can be told from a garbled one. */

@@ -48,6 +48,9 @@
 #define DEAD_POP(b, d, o, lane_, n, ...)                                           \
 	{ .begin = b, .died = d, .over = o, .kind = LINEAR_POP, .lane = lane_,     \
 	  .asked = n, .value = { __VA_ARGS__ } }
+#define LEASE(b, t, e, lane_, v)                                                   \
+	{ .begin = b, .taken = t, .end = e, .kind = LINEAR_POP, .lane = lane_,     \
+	  .asked = 1, .done = 1, .value = { v } }
 #define REQUEUE(b, e, lane_, v)                                                    \
 	{ .begin = b, .end = e, .over = e, .kind = LINEAR_REQUEUE, .lane = lane_,  \
 	  .asked = 1, .done = 1, .value = { v } }
@@ -78,6 +81,8 @@ static const struct made bad[] = {
 	  { PUSH(1, 2, 0, 1, 1), PUSH(3, 4, 0, 1, 2), POP(5, 6, 0, 1, 2) } },
 	{ "lost with one who died before the copy", LINEAR_LOST, 0,
 	  { PUSH(1, 2, 0, 1, 1), DEAD_POP(3, 4, 5, 0, 1, 0) } },
+	{ "lost after it was requeued", LINEAR_LOST, 0,
+	  { PUSH(1, 2, 0, 1, 1), REQUEUE(3, 4, 0, 1) } },
 	{ "out of another lane", LINEAR_MOVED, 0,
 	  { PUSH(1, 2, 1, 1, 1), POP_ANY(3, 4, 0, 1) } },
 	{ "overtaken", LINEAR_ORDER, 0,
@@ -123,6 +128,8 @@ static const struct made bad[] = {
 	  { PUSH(1, 2, 0, 1, 1), PUSHED_OF(3, 4, 0, 3, 0, 2, 3, 4), POP(5, 6, 0, 1, 1) } },
 	{ "a short push and room", LINEAR_FULL, 3,
 	  { PUSHED_OF(1, 2, 0, 3, 2, 1, 2, 3), POP(3, 4, 0, 2, 1, 2) } },
+	{ "full from an item that is held", LINEAR_FULL, 1,
+	  { PUSH(1, 2, 0, 1, 1), LEASE(3, 4, 7, 0, 1), FULL(5, 6, 0, 2) } },
 	{ "more than fits", LINEAR_OVERFULL, 2,
 	  { PUSH(1, 2, 0, 2, 1, 2), PUSH(3, 4, 0, 1, 3), POP(5, 6, 0, 3, 1, 2, 3) } },
 	{ "a low lane before a high one", LINEAR_PRIORITY, 0,
@@ -192,9 +199,15 @@ static const struct made good[] = {
 	{ "held by the dead, popped without asking", LINEAR_FINE, 0,
 	  { PUSH(1, 2, 0, 2, 1, 2), DEAD_POP(3, 4, 9, 0, 1, 0), POP(5, 6, 0, 1, 2),
 	    POP_AGAIN(7, 8, 0, NO_INFO, 1) } },
+	{ "perhaps held by one who died while it came", LINEAR_FINE, 0,
+	  { DEAD_POP(1, 3, 4, 0, 1, 0), PUSH(2, 7, 0, 1, 1), EMPTY(5, 6, 0),
+	    POP_AGAIN(8, 9, 0, NO_INFO, 1) } },
 	{ "requeued by one, overtaken meanwhile", LINEAR_FINE, 0,
 	  { PUSH(1, 2, 0, 2, 1, 2), REQUEUE(3, 8, 0, 1), POP(4, 5, 0, 1, 2), EMPTY(6, 7, 0),
 	    POP_AGAIN(9, 10, 0, 2, 1) } },
+	{ "held while others come and go", LINEAR_FINE, 1,
+	  { PUSH(1, 2, 0, 1, 1), LEASE(3, 4, 11, 0, 1), PUSH(5, 6, 0, 1, 2), FULL(7, 8, 0, 3),
+	    POP(9, 10, 0, 1, 2) } },
 	{ "given up, and full meanwhile", LINEAR_FINE, 1,
 	  { ABORT(1, 4, 0, 1), FULL(2, 3, 0, 2), PUSH(5, 6, 0, 1, 3), POP(7, 8, 0, 1, 3) } },
 	{ "back above the limit", LINEAR_FINE, 1,
@@ -373,7 +386,8 @@ static bool search_pop(struct search *s, int i, int step)
 	} else {
 		uint32_t v = s->depth ? s->queue[0] : 0;
 
-		if (v == 0 || v != op->value[step] || s->tries[v] != op->attempts[step])
+		if (v == 0 || v != op->value[step] ||
+		    (op->attempts[step] != NO_INFO && op->attempts[step] != s->tries[v]))
 			return false;
 		queue_take(s);
 		s->at[i] = step + 1;
@@ -502,7 +516,7 @@ static void random_history(struct search *s, struct rng *r, enum flavour flavour
 			}
 			op->done = op->asked;
 			if (flavour == DEATHS && !rng_below(r, 3))
-				op->attempts[0] = 2;
+				op->attempts[0] = rng_below(r, 3) ? 2 : NO_INFO;
 			if (flavour == BATCHES && !rng_below(r, 4))
 				op->asked++;
 		} else if (flavour == DEATHS && rng_below(r, 2)) {
@@ -558,6 +572,467 @@ START_TEST(the_checker_agrees_with_a_search_through_all_orders)
 }
 END_TEST
 
+/* ---- real processes ---------------------------------------------------------------- */
+
+enum { WORKERS_MAX = 8, QUOTA = 16000 };
+
+enum habit { PRODUCER, CONSUMER, MIXED };
+
+struct log {
+	_Alignas(64) size_t n; /* operations begun; where a successor goes on */
+	uint32_t pushed;       /* values used */
+	atomic_int done;
+	struct linear_op ops[QUOTA];
+};
+
+struct stage {
+	_Alignas(64) atomic_ulong clock;
+	_Alignas(64) unsigned workers, lanes;
+	uint64_t seed;
+	size_t quota;
+	struct log log[WORKERS_MAX + 1]; /* the last is of the one who drains */
+};
+
+struct player {
+	struct stage *s;
+	struct log *log;
+	struct shmq *q;
+	unsigned me;
+	struct rng r;
+};
+
+/* Sums over all histories, for the end. */
+static struct totals {
+	atomic_ulong histories, ops, items, empty, full, dead_ops, came_back, gone;
+	atomic_ulong kills, requeued;
+} *totals;
+
+static uint64_t draw(struct stage *s)
+{
+	/* seq_cst: a barrier on both sides of every call, and one order of all. */
+	return atomic_fetch_add(&s->clock, 1) + 1;
+}
+
+/* The next operation of the log. Dead before begin is stored: it does not count. */
+static struct linear_op *op_new(struct player *p, enum linear_kind kind, int lane,
+				unsigned asked)
+{
+	struct linear_op *op = &p->log->ops[p->log->n++];
+
+	op->kind = (uint8_t)kind;
+	op->lane = (int8_t)lane;
+	op->asked = (uint8_t)asked;
+	if (kind == LINEAR_PUSH)
+		for (unsigned i = 0; i < asked; i++)
+			op->value[i] = linear_value(p->log->pushed++ * p->s->workers +
+						    p->me + 1);
+	return op;
+}
+
+static void op_begin(struct player *p, struct linear_op *op)
+{
+	op->begin = draw(p->s);
+}
+
+static void op_end(struct player *p, struct linear_op *op, int64_t done)
+{
+	must(done >= 0 || done == -EAGAIN || done == -ETIMEDOUT, "%d", (int)done);
+	op->done = done > 0 ? (uint8_t)done : 0;
+	op->end = draw(p->s);
+	if (done < 0 && rng_below(&p->r, 2))
+		sched_yield();
+}
+
+static int64_t some_wait(struct player *p)
+{
+	return rng_below(&p->r, 16) ? SHMQ_NOWAIT : 20000 + (int64_t)rng_below(&p->r, 80000);
+}
+
+static void do_push(struct player *p, int lane)
+{
+	struct linear_op *op = op_new(p, LINEAR_PUSH, lane, 1);
+	int64_t wait = some_wait(p);
+	int r;
+
+	op_begin(p, op);
+	r = shmq_push(p->q, lane, &op->value[0], sizeof(op->value[0]), wait);
+	op_end(p, op, r ? r : 1);
+}
+
+static void do_push_n(struct player *p, int lane)
+{
+	unsigned n = 1 + (unsigned)rng_below(&p->r, LINEAR_BATCH);
+	struct linear_op *op = op_new(p, LINEAR_PUSH, lane, n);
+	struct iovec v[LINEAR_BATCH];
+	int64_t wait = some_wait(p);
+
+	for (unsigned i = 0; i < n; i++)
+		v[i] = (struct iovec){ &op->value[i], sizeof(op->value[i]) };
+	op_begin(p, op);
+	op_end(p, op, shmq_push_n(p->q, lane, v, (int)n, wait));
+}
+
+static void do_reserve(struct player *p, int lane, bool commit)
+{
+	struct linear_op *op = op_new(p, LINEAR_PUSH, lane, 1);
+	void *buf;
+	int r;
+
+	op_begin(p, op);
+	r = shmq_reserve(p->q, lane, &buf, SHMQ_NOWAIT);
+	if (r == 0) {
+		pause_randomly(&p->r);
+		memcpy(buf, &op->value[0], sizeof(op->value[0]));
+		if (commit) {
+			must_eq(shmq_commit(p->q, sizeof(op->value[0])), 0);
+		} else {
+			op->kind = LINEAR_ABORT;
+			atomic_signal_fence(memory_order_seq_cst);
+			must_eq(shmq_abort(p->q), 0);
+		}
+	}
+	op_end(p, op, r ? r : op->kind == LINEAR_PUSH);
+}
+
+static void popped(struct player *p, struct linear_op *op, int lane, int64_t n,
+		   const struct shmq_info *info)
+{
+	for (int64_t i = 0; i < n; i++) {
+		if (!info) { /* then the lane is known */
+			op->from[i] = (uint8_t)lane;
+			continue;
+		}
+		must(info[i].len == 8 && info[i].lane < p->s->lanes && info[i].attempts > 0);
+		op->attempts[i] = (uint8_t)info[i].attempts;
+		op->from[i] = (uint8_t)info[i].lane;
+	}
+	op_end(p, op, n);
+}
+
+static void do_pop(struct player *p, int lane)
+{
+	struct linear_op *op = op_new(p, LINEAR_POP, lane, 1);
+	bool ask = lane < 0 || rng_below(&p->r, 2);
+	struct shmq_info info;
+	int64_t wait = some_wait(p);
+	ssize_t r;
+
+	op_begin(p, op);
+	r = shmq_pop(p->q, lane, &op->value[0], sizeof(op->value[0]), ask ? &info : NULL,
+		     wait);
+	must(r < 0 || r == 8);
+	popped(p, op, lane, r < 0 ? r : 1, ask ? &info : NULL);
+}
+
+static void do_pop_n(struct player *p, int lane)
+{
+	unsigned n = 1 + (unsigned)rng_below(&p->r, LINEAR_BATCH);
+	struct linear_op *op = op_new(p, LINEAR_POP, lane, n);
+	struct shmq_info info[LINEAR_BATCH];
+	struct iovec v[LINEAR_BATCH];
+	int64_t wait = some_wait(p);
+
+	for (unsigned i = 0; i < n; i++)
+		v[i] = (struct iovec){ &op->value[i], sizeof(op->value[i]) };
+	op_begin(p, op);
+	popped(p, op, lane, shmq_pop_n(p->q, lane, v, info, (int)n, wait), info);
+}
+
+static void do_peek(struct player *p, int lane, bool release)
+{
+	struct linear_op *op = op_new(p, release ? LINEAR_POP : LINEAR_REQUEUE, lane, 1);
+	struct shmq_lease l;
+	int r;
+
+	op_begin(p, op);
+	r = shmq_peek(p->q, lane, &l, SHMQ_NOWAIT);
+	if (r == 0) {
+		op->taken = draw(p->s);
+		memcpy(&op->value[0], l.data, sizeof(op->value[0]));
+		pause_randomly(&p->r);
+		must_eq(release ? shmq_release(p->q, &l) : shmq_requeue(p->q, &l), 0);
+	} else {
+		op->kind = LINEAR_POP; /* that found nothing */
+	}
+	popped(p, op, lane, r < 0 ? r : 1, &l.info);
+	if (op->kind == LINEAR_REQUEUE)
+		op->over = op->end;
+}
+
+static void do_something(struct player *p, enum habit habit)
+{
+	int lane = (int)rng_below(&p->r, p->s->lanes);
+	uint64_t x = rng_below(&p->r, 20);
+
+	if (rng_below(&p->r, 100) < (habit == PRODUCER ? 85 : habit == MIXED ? 50 : 12)) {
+		if (x < 9)
+			do_push(p, lane);
+		else if (x < 15)
+			do_push_n(p, lane);
+		else
+			do_reserve(p, lane, x < 19);
+		return;
+	}
+	if (rng_below(&p->r, 5) < 2)
+		lane = SHMQ_ANY_LANE;
+	if (x < 10)
+		do_pop(p, lane);
+	else if (x < 15)
+		do_pop_n(p, lane);
+	else
+		do_peek(p, lane, x < 19);
+}
+
+struct part {
+	struct stage *s;
+	unsigned me;
+};
+
+static int work(void *arg)
+{
+	struct part *part = arg;
+	struct player p = { .s = part->s, .me = part->me, .log = &part->s->log[part->me] };
+
+	p.q = attach("q");
+	p.r = rng_of(p.s->seed, p.me + 16 * p.log->n);
+	while (p.log->n < p.s->quota) {
+		do_something(&p, (enum habit)(p.me % 3));
+		pause_randomly(&p.r);
+	}
+	shmq_close(p.q);
+	atomic_store(&p.log->done, 1);
+	return 0;
+}
+
+/* All that the dead held is given back when this returns. */
+static void recover_all_dead(struct shmq *q)
+{
+	struct shmq_recovered out = { .sz = sizeof(out) };
+	uint64_t end = now_ns() + 10 * SECOND;
+
+	do {
+		must_eq(shmq_recover(q, &out), 0);
+		must(now_ns() < end, "%u deferred for 10 s", out.deferred);
+	} while (out.deferred && sched_yield() == 0);
+}
+
+static const struct linear_op *call_of(const struct log *log)
+{
+	size_t n = __atomic_load_n(&log->n, __ATOMIC_RELAXED);
+	const struct linear_op *op = &log->ops[n ? n - 1 : 0];
+
+	return __atomic_load_n(&op->begin, __ATOMIC_RELAXED) &&
+	       !__atomic_load_n(&op->end, __ATOMIC_RELAXED) ? op : NULL;
+}
+
+/* A victim, best one that lingers in a call: left to chance most are outside. */
+static unsigned choose(const struct stage *s, struct rng *r)
+{
+	uint64_t end = now_ns() + MS / 2;
+	unsigned i;
+
+	do {
+		const struct linear_op *op;
+
+		i = (unsigned)rng_below(r, s->workers);
+		op = call_of(&s->log[i]);
+		for (volatile int k = 0; k < 1000; k++)
+			;
+		if (op && op == call_of(&s->log[i]))
+			break;
+	} while (now_ns() < end);
+	return i;
+}
+
+/* Kill worker @i, unless it is through, and see to it that a successor goes on. */
+static bool kill_one(struct stage *s, struct shmq *q, pid_t *pid, unsigned i)
+{
+	struct log *log = &s->log[i];
+	struct linear_op *op;
+	uint64_t died;
+
+	if (atomic_load(&log->done))
+		return false;
+	kill(pid[i], SIGKILL);
+	if (reap(pid[i]) != SIGNALLED + SIGKILL) {
+		must(atomic_load(&log->done), "worker %u failed, see stderr", i);
+		pid[i] = 0;
+		return false;
+	}
+	died = draw(s);
+	recover_all_dead(q);
+	op = log->n ? &log->ops[log->n - 1] : NULL;
+	if (op && op->begin && !op->end) {
+		op->died = died;
+		op->over = draw(s);
+	}
+	if (atomic_load(&log->done))
+		pid[i] = 0;
+	else
+		pid[i] = spawn(work, &(struct part){ s, i });
+	return true;
+}
+
+static bool all_done(struct stage *s)
+{
+	for (unsigned i = 0; i < s->workers; i++)
+		if (!atomic_load(&s->log[i].done))
+			return false;
+	return true;
+}
+
+/* A worker that failed would be waited for without end. */
+static void none_failed(struct stage *s, pid_t *pid)
+{
+	siginfo_t info = { 0 };
+
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT | WNOHANG) || info.si_pid == 0)
+		return;
+	for (unsigned i = 0; i < s->workers; i++)
+		if (pid[i] == info.si_pid) {
+			reap_ok(pid[i]);
+			pid[i] = 0;
+		}
+}
+
+static void drain(struct stage *s, struct shmq *q)
+{
+	struct player p = { .s = s, .q = q, .me = s->workers, .log = &s->log[s->workers] };
+	struct shmq_stat st;
+
+	recover_all_dead(q);
+	for (unsigned lane = 0; lane < s->lanes; lane++)
+		do {
+			must(p.log->n < QUOTA);
+			do_pop(&p, (int)lane);
+		} while (p.log->ops[p.log->n - 1].done);
+	stat_of(q, &st);
+	for (unsigned lane = 0; lane < s->lanes; lane++) {
+		must_eq(st.lanes[lane].depth, 0);
+		must_eq(st.lanes[lane].held, 0);
+		must_eq(st.lanes[lane].unfinished, 0);
+	}
+}
+
+static void holds_exactly(struct shmq *q, unsigned lane, uint64_t capacity)
+{
+	uint64_t n = 0;
+	int r;
+
+	while ((r = shmq_push(q, (int)lane, &n, 8, SHMQ_NOWAIT)) == 0)
+		n++;
+	must_eq(r, -EAGAIN);
+	must_eq(n, capacity);
+}
+
+static void judge_stage(struct stage *s, const struct shmq_config *cfg)
+{
+	struct linear_log logs[WORKERS_MAX + 1];
+	struct linear_history h = { .logs = logs, .nr_logs = s->workers + 1,
+				    .nr_lanes = s->lanes, .nr_values = 1 };
+	struct linear_result r;
+
+	for (unsigned i = 0; i <= s->workers; i++) {
+		uint32_t top = s->log[i].pushed * s->workers + i + 1;
+
+		logs[i] = (struct linear_log){ s->log[i].ops, s->log[i].n };
+		h.nr_values = top > h.nr_values ? top : h.nr_values;
+	}
+	for (unsigned i = 0; i < s->lanes; i++)
+		h.capacity[i] = cfg->lanes[i].capacity;
+	must(linear_check(&h, &r), "%s", r.text);
+	atomic_fetch_add(&totals->histories, 1);
+	atomic_fetch_add(&totals->ops, r.ops);
+	atomic_fetch_add(&totals->items, r.items);
+	atomic_fetch_add(&totals->empty, r.empty);
+	atomic_fetch_add(&totals->full, r.full);
+	atomic_fetch_add(&totals->dead_ops, r.dead_ops);
+	atomic_fetch_add(&totals->came_back, r.came_back);
+	atomic_fetch_add(&totals->gone, r.gone);
+	atomic_fetch_add(&totals->requeued, r.requeued);
+}
+
+struct shape {
+	unsigned workers, lanes;
+	uint64_t capacity[3];
+	unsigned flags; /* enum shmq_config_flags */
+};
+
+static const struct shape shapes[] = {
+	{ 2, 1, { 64 }, 0 },	  { 2, 2, { 1, 2 }, 0 },
+	{ 3, 3, { 64, 3, 1 }, 0 }, { 4, 1, { 1 }, 0 },
+	{ 4, 3, { 1, 2, 64 }, 0 }, { 5, 2, { 3, 64 }, SHMQ_STAMP },
+	{ 6, 1, { 3 }, 0 },	  { 6, 3, { 2, 64, 64 }, 0 },
+	{ 8, 2, { 2, 3 }, 0 },	  { 8, 3, { 3, 1, 200 }, 0 },
+};
+
+static void play(struct stage *s, const struct shape *sh, bool kills)
+{
+	struct shmq_config cfg = config(sh->lanes, 1, 8);
+	pid_t pid[WORKERS_MAX];
+	struct rng r = rng_of(s->seed, 99);
+	struct shmq *q;
+
+	memcpy(cfg.lanes[0].name, "high", 5);
+	for (unsigned i = 0; i < sh->lanes; i++)
+		cfg.lanes[i].capacity = sh->capacity[i];
+	cfg.flags = sh->flags;
+	s->workers = sh->workers;
+	s->lanes = sh->lanes;
+	must_eq(shmq_create("q", &cfg), 0);
+	q = attach("q");
+	for (unsigned i = 0; i < s->workers; i++)
+		pid[i] = spawn(work, &(struct part){ s, i });
+	while (!all_done(s)) {
+		sleep_ns(kills ? 100000 + rng_below(&r, 2 * MS) : MS);
+		none_failed(s, pid);
+		if (kills && kill_one(s, q, pid, choose(s, &r)))
+			atomic_fetch_add(&totals->kills, 1);
+	}
+	for (unsigned i = 0; i < s->workers; i++)
+		if (pid[i])
+			reap_ok(pid[i]);
+	drain(s, q);
+	judge_stage(s, &cfg);
+	for (unsigned i = 0; i < s->lanes; i++)
+		holds_exactly(q, i, cfg.lanes[i].capacity);
+	shmq_close(q);
+	must_eq(shmq_unlink("q"), 0);
+}
+
+static void stage_clear(struct stage *s)
+{
+	for (unsigned i = 0; i <= WORKERS_MAX; i++)
+		memset(&s->log[i], 0, offsetof(struct log, ops) +
+					      s->log[i].n * sizeof(struct linear_op));
+}
+
+static void play_all(bool kills)
+{
+	struct stage *s = shared(sizeof(*s));
+	long n = counts(2 * (long)ARRAY_LEN(shapes));
+
+	s->seed = seed(kills ? "kills" : "no kills");
+	s->quota = QUOTA;
+	for (long i = 0; i < n; i++) {
+		play(s, &shapes[(size_t)i % ARRAY_LEN(shapes)], kills);
+		stage_clear(s);
+		s->seed++;
+	}
+}
+
+START_TEST(what_processes_see_is_a_queue)
+{
+	play_all(false);
+}
+END_TEST
+
+START_TEST(what_processes_see_is_a_queue_while_some_are_killed)
+{
+	play_all(true);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("linear");
@@ -567,10 +1042,31 @@ static Suite *suite(void)
 	tcase_add_test(t, the_checker_accepts_what_only_looks_wrong);
 	tcase_add_loop_test(t, the_checker_agrees_with_a_search_through_all_orders, 0,
 			    NR_FLAVOURS);
+
+	t = suite_case(s, "histories", 120);
+	tcase_add_test(t, what_processes_see_is_a_queue);
+	tcase_add_test(t, what_processes_see_is_a_queue_while_some_are_killed);
 	return s;
+}
+
+static void report(void)
+{
+	fprintf(stderr,
+		"# %lu histories, %lu operations, %lu values, EMPTY judged %lu times, "
+		"FULL %lu times\n"
+		"# %lu kills, %lu in a call, %lu values delivered again (%lu requeued), "
+		"%lu gone with the dead\n",
+		totals->histories, totals->ops, totals->items, totals->empty, totals->full,
+		totals->kills, totals->dead_ops, totals->came_back, totals->requeued,
+		totals->gone);
 }
 
 int main(void)
 {
-	return suite_run(suite());
+	int status;
+
+	totals = shared(sizeof(*totals));
+	status = suite_run(suite());
+	report();
+	return status;
 }
