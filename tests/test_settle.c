@@ -152,6 +152,60 @@ START_TEST(unsettled_tickets_of_a_closed_handle_are_recovered)
 }
 END_TEST
 
+/* ---- tickets that no record names ---------------------------------------------- */
+
+static void die_with_a_ticket(const char *point)
+{
+	if (!strcmp(point, "push:ticket") || !strcmp(point, "push_one:ticket"))
+		raise(SIGKILL);
+}
+
+static int draw_and_die(void *arg)
+{
+	struct shmq *q = attach("q");
+	struct iovec items[3];
+	uint64_t ids[3] = { 0 };
+
+	(void)arg;
+	for (int i = 0; i < 3; i++)
+		items[i] = (struct iovec){ &ids[i], sizeof ids[i] };
+	shmq_point_hook = die_with_a_ticket;
+	shmq_push_n(q, 0, items, 3, SHMQ_NOWAIT);
+	return 1;
+}
+
+/*
+ * A producer dies between drawing its tickets and writing down which. Another one is
+ * stopped in the same place with an older tail, so that nobody can tell whose they
+ * are. The others go on for a long time before it does.
+ */
+START_TEST(tickets_of_the_dead_are_closed_however_long_they_had_to_wait)
+{
+	static const int laps[] = { 0, 1, 10, 1000, 20000 };
+	struct shmq_recovered out = { .sz = sizeof out };
+	struct shmq *q, *stopped;
+	int i;
+
+	start(&q, &stopped);
+	record_set(stopped, RECORD_PENDING, 0, 1, atomic_load(&lane_of(q, 0)->tail));
+	must_eq(reap(spawn(draw_and_die, NULL)), SIGNALLED + SIGKILL);
+	for (i = 0; i < laps[_i] * CAPACITY / 2; i++) {
+		must_eq(push_next(q), 0);
+		pop_next(q);
+	}
+	must_eq(shmq_recover(q, &out), 0);
+	must_eq(out.deferred, 1);
+	record_set(stopped, RECORD_NONE, 0, 0, 0);
+	must_eq(shmq_recover(q, &out), 0);
+	must_eq(out.deferred, 0);
+	must_eq(out.participants, 1);
+	must_eq(out.tickets, 3);
+	check_whole(q);
+	shmq_close(q);
+	shmq_close(stopped);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("settle");
@@ -160,5 +214,7 @@ int main(void)
 	tcase_add_test(c, unsettled_tickets_are_settled_by_the_next_push);
 	tcase_add_test(c, tickets_can_be_settled_after_their_neighbours_are_recycled);
 	tcase_add_test(c, unsettled_tickets_of_a_closed_handle_are_recovered);
+	tcase_add_loop_test(c, tickets_of_the_dead_are_closed_however_long_they_had_to_wait, 0,
+			    5);
 	return suite_run(s);
 }
