@@ -85,30 +85,87 @@ static void return_items(struct shmq *q, struct corpse *c)
 	}
 }
 
+/* Tickets of a lane that a dead producer may have drawn and not named: [low, tail). */
+struct unnamed {
+	unsigned lane;
+	uint64_t low, tail;
+	uint64_t limit; /* of what can not be of a living one */
+	uint64_t records[SHMQ_PARTICIPANTS_MAX];
+};
+
 /* Is ticket @t named by the EXACT record of anybody? */
-static bool covered(uint64_t t, unsigned lane, const uint64_t *records, uint32_t n,
-		    uint64_t tail)
+static bool covered(struct shmq *q, const struct unnamed *u, uint64_t t)
 {
 	uint32_t i;
 
-	for (i = 0; i < n; i++)
-		if (record_kind(records[i]) == RECORD_EXACT && record_lane(records[i]) == lane &&
-		    t - record_ticket(records[i], tail) < record_n(records[i]))
+	for (i = 0; i < q->geo.max_participants; i++) {
+		uint64_t r = u->records[i];
+
+		if (record_kind(r) == RECORD_EXACT && record_lane(r) == u->lane &&
+		    t - record_ticket(r, u->tail) < record_n(r))
 			return true;
+	}
 	return false;
 }
 
-static bool unpublished(struct shmq *q, unsigned lane, uint64_t t)
+/* @t is open, and the dead may have drawn it. */
+static void close_open(struct shmq *q, struct corpse *c, const struct unnamed *u, uint64_t t)
 {
-	struct place p;
-	int r = segment_find(q, lane, t >> q->geo.slots_shift, &p);
+	if (covered(q, u, t))
+		return;
+	if ((int64_t)(t - u->limit) >= 0 || lane_pad(q, u->lane, t, 1, still_dead, c) < 0)
+		c->deferred = true;
+	else
+		c->out->tickets++;
+}
 
-	if (r != FIND_OK)
-		return r == FIND_NOT_INSTALLED;
+static bool unpublished(struct shmq *q, const struct place *p, uint64_t t)
+{
 	/* PUBLISH, RETIRE */
-	return !p.recycled &&
-	       slot_classify(atomic_load_explicit(slot_at(q, p.segment, t),
-						  memory_order_acquire), p.inc) == OPEN_HOLE;
+	uint64_t w = atomic_load_explicit(slot_at(q, p->segment, t), memory_order_acquire);
+
+	return slot_classify(w, p->inc) == OPEN_HOLE;
+}
+
+/* Nobody gets past a missing segment, so its tickets are among the newest. */
+static void close_newest(struct shmq *q, struct corpse *c, const struct unnamed *u)
+{
+	uint64_t span = q->geo.capacity[u->lane] +
+			(uint64_t)q->geo.max_participants * q->geo.slots * 2;
+	uint64_t t = u->tail - u->low > span ? u->tail - span : u->low;
+
+	for (; t != u->tail; t++) {
+		struct place p;
+		int r = segment_find(q, u->lane, t >> q->geo.slots_shift, &p);
+
+		if (r == FIND_NOT_INSTALLED ||
+		    (r == FIND_OK && !p.recycled && unpublished(q, &p, t)))
+			close_open(q, c, u, t);
+	}
+}
+
+/* An older one may be as old as you like, and the directory may have forgotten it;
+ * but it pins its segment, and the binding says where that belongs. */
+static void close_older(struct shmq *q, struct corpse *c, const struct unnamed *u)
+{
+	uint64_t newest = u->tail >> q->geo.slots_shift;
+	uint32_t s;
+
+	for (s = 0; s < q->geo.nr_segments; s++) {
+		uint64_t hdr, bound, t, end;
+		struct place p;
+		unsigned lane;
+
+		if (!segment_binding(q, s, &hdr, &lane, &bound) || lane != u->lane ||
+		    segment_state(hdr) != SEGMENT_ACTIVE)
+			continue;
+		bound = newest + (uint64_t)number_diff(bound, newest);
+		p = place_of(q, bound, s, segment_inc(hdr));
+		t = bound << q->geo.slots_shift;
+		for (end = t + q->geo.slots; t != end; t++)
+			if (t - u->low < u->tail - u->low && unpublished(q, &p, t))
+				close_open(q, c, u, t);
+	}
 }
 
 /*
@@ -117,39 +174,29 @@ static bool unpublished(struct shmq *q, unsigned lane, uint64_t t)
  */
 static void close_unnamed(struct shmq *q, struct corpse *c, unsigned lane, uint64_t record)
 {
+	struct unnamed u = { .lane = lane };
+	uint32_t i;
+
 	/* TICKET: tail before the records, so that the owner of every ticket below
 	 * it is seen PENDING or EXACT, or has published. */
-	uint64_t tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_acquire);
-	uint64_t low = record_ticket(record, tail), limit = tail, t;
-	uint64_t records[SHMQ_PARTICIPANTS_MAX];
-	uint32_t i, n = q->geo.max_participants;
-
-	if (tail - low > q->geo.capacity[lane] + (uint64_t)n * q->geo.slots * 2)
-		low = tail - (q->geo.capacity[lane] + (uint64_t)n * q->geo.slots * 2);
-	for (i = 0; i < n; i++) {
-		uint64_t state = participant_state_of(q, i), other;
+	u.limit = u.tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_acquire);
+	u.low = record_ticket(record, u.tail);
+	for (i = 0; i < q->geo.max_participants; i++) {
+		uint64_t state = participant_state_of(q, i), other, r;
 
 		/* RECORD */
-		records[i] = atomic_load_explicit(&participant_of(q, i)->record,
-						  memory_order_acquire);
-		if (record_kind(records[i]) != RECORD_PENDING || record_lane(records[i]) != lane ||
+		u.records[i] = r = atomic_load_explicit(&participant_of(q, i)->record,
+							memory_order_acquire);
+		if (record_kind(r) != RECORD_PENDING || record_lane(r) != lane ||
 		    participant_state(state) != PARTICIPANT_LIVE ||
 		    participant_dead(q, i, participant_inc(state)))
 			continue;
-		other = record_ticket(records[i], tail);
-		if ((int64_t)(other - limit) < 0)
-			limit = other;
+		other = record_ticket(r, u.tail);
+		if ((int64_t)(other - u.limit) < 0)
+			u.limit = other;
 	}
-	for (t = low; (int64_t)(t - tail) < 0; t++) {
-		if (covered(t, lane, records, n, tail) || !unpublished(q, lane, t))
-			continue;
-		if ((int64_t)(t - limit) >= 0)
-			c->deferred = true;
-		else if (lane_pad(q, lane, t, 1, still_dead, c) < 0)
-			c->deferred = true;
-		else
-			c->out->tickets++;
-	}
+	close_newest(q, c, &u); /* first: it may activate a segment */
+	close_older(q, c, &u);
 }
 
 /* B: tickets it had drawn and not published are closed. */
