@@ -1,0 +1,863 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_sched.c - every interleaving of a few calls on tiny queues, with few
+ * preemptions; with nobody, one participant killed, or one stopped, at every access.
+ *
+ * The library is compiled so that each shared access asks the scheduler (access.h).
+ * After each execution the dead are recovered and the queue is drained, and then all
+ * that was seen must be explained by a sequential queue (history.h); then each lane
+ * takes its capacity of items again, exactly, and nothing is held, unfinished or
+ * owned. What fails is printed with the line that repeats it:
+ *
+ *	SHMQ_SCHED=scenario:deaths:2:17s1,30k0 ./test_sched
+ *
+ * A normal run visits everything within the bounds of the table below; SHMQ_LONG=1
+ * allows one preemption more.
+ */
+#include "../common.h"
+#include "history.h"
+#include "sched.h"
+#include "sim.h"
+
+#include "queue.h"
+#include "segment.h"
+
+#define OPS 3
+#define BATCH 2
+#define LANES HISTORY_LANES
+#define CHECKER SCHED_PARTICIPANTS /* index of its handle and thread */
+#define NOBODY SLOT_OWNER_MAX	   /* no participant has this index */
+#define LAST_ID 250		   /* of items that only show that there is room */
+#define WAIT_NS INT64_C(1000000000)
+
+enum call {
+	NOTHING, PUSH, PUSH_2, PUSH_WAIT, POP, POP_2, POP_ANY, POP_WAIT,
+	RESERVE, COMMIT, ABORT, PEEK, RELEASE, REQUEUE, RECOVER, JOIN, LEAVE,
+	LANE_1 = 0x100, /* or-ed: not lane 0 */
+};
+
+struct op {
+	enum call call;
+	int lane;
+};
+
+enum mode { NO_FAULT, DEATHS, STOPS, MODES };
+static const char *const mode_names[] = { "none", "deaths", "stops" };
+
+struct scenario {
+	const char *name;
+	uint32_t slots; /* of a segment: 1, 2, 4 or 8 */
+	int lanes;
+	uint64_t capacity;
+	int laps;     /* items that went through before */
+	int fill;     /* items that wait in lane 0 */
+	int segments; /* so many and no more: then it may be full for want of one */
+	int calls[SCHED_PARTICIPANTS][OPS];
+	int preemptions[MODES]; /* -1: not at all */
+};
+
+/* name, slots, lanes, capacity, laps, fill, segments, calls, preemptions */
+static const struct scenario scenarios[] = {
+	/* pushes compete for the last places */
+	{ "push-push", 2, 1, 1, 0, 0, 0, { { PUSH }, { PUSH } }, { 3, 2, 2 } },
+	{ "push2-push2", 2, 1, 3, 1, 0, 0, { { PUSH_2 }, { PUSH_2 } }, { 2, 1, 1 } },
+	{ "push-push-push", 1, 1, 2, 0, 0, 0,
+	  { { PUSH }, { PUSH }, { PUSH } }, { 2, 1, 1 } },
+	/* pops for the last items */
+	{ "pop-pop", 2, 1, 2, 1, 2, 0, { { POP, POP }, { POP } }, { 3, 2, 2 } },
+	{ "pop2-pop2", 2, 1, 3, 1, 3, 0, { { POP_2 }, { POP_2 } }, { 2, 1, 2 } },
+	/* both */
+	{ "push-pop", 2, 1, 1, 1, 0, 0, { { PUSH }, { POP, POP } }, { 3, 2, 2 } },
+	{ "full-pop", 1, 1, 1, 0, 1, 0, { { PUSH, PUSH }, { POP } }, { 3, 2, 2 } },
+	{ "push2-pop2", 2, 1, 2, 1, 0, 0, { { PUSH_2 }, { POP_2 } }, { 3, 2, 2 } },
+	{ "push-push-pop", 2, 1, 2, 1, 0, 0,
+	  { { PUSH }, { PUSH }, { POP } }, { 2, 1, 1 } },
+	{ "push-pop-pop", 2, 1, 2, 1, 1, 0,
+	  { { PUSH }, { POP }, { POP } }, { 2, 1, 1 } },
+	{ "push2-push-pop", 4, 1, 3, 1, 0, 0,
+	  { { PUSH_2 }, { PUSH }, { POP } }, { 2, 1, 1 } },
+	/* an item overtakes a hole while another look passes both */
+	{ "empty", 4, 1, 2, 1, 0, 0,
+	  { { PUSH, PUSH }, { PUSH, POP }, { POP } }, { 3, -1, 1 } },
+	/* lanes */
+	{ "any-lane", 2, 2, 1, 1, 0, 0,
+	  { { PUSH | LANE_1, PUSH }, { POP_ANY, POP_ANY } }, { 2, 1, 2 } },
+};
+
+static struct op op_of(const struct scenario *s, int self, int k)
+{
+	int c = s->calls[self][k];
+
+	return (struct op){ (enum call)(c & ~LANE_1), (c & LANE_1) != 0 };
+}
+
+/* ---- one execution ---------------------------------------------------------------- */
+
+struct done {
+	int result;
+	uint32_t from, to; /* 0: not begun, not returned */
+	uint8_t id[BATCH], attempts[BATCH], lane[BATCH];
+};
+
+static const struct scenario *sc;
+static int nr;				 /* participants */
+static struct shmq *handle[CHECKER + 1]; /* at their first use */
+static struct shmq *now_open[CHECKER + 1], *joined[CHECKER + 1];
+static struct done done[CHECKER][OPS];
+static struct shmq_lease lease[CHECKER];
+static const char *anomaly; /* something that no history is needed to see */
+
+struct item {
+	uint8_t id, more[15];
+};
+
+static size_t item_of(struct item *it, uint8_t id)
+{
+	memset(it, id, sizeof *it);
+	return 1 + id % sizeof *it;
+}
+
+static void item_check(const struct item *it, ssize_t len)
+{
+	struct item want;
+
+	if ((size_t)len != item_of(&want, it->id) || memcmp(it, &want, (size_t)len))
+		anomaly = "an item is not what was pushed";
+}
+
+static uint8_t id_of(int self, int k, int i)
+{
+	return (uint8_t)(16 * (self + 1) + BATCH * k + i);
+}
+
+static void op_push(struct shmq *q, int self, int k, const struct op *op, int n)
+{
+	struct item it[BATCH];
+	struct iovec v[BATCH];
+	struct done *d = &done[self][k];
+	int i;
+
+	for (i = 0; i < n; i++) {
+		d->id[i] = id_of(self, k, i);
+		v[i] = (struct iovec){ &it[i], item_of(&it[i], d->id[i]) };
+	}
+	if (n > 1)
+		d->result = shmq_push_n(q, op->lane, v, n, SHMQ_NOWAIT);
+	else
+		d->result = shmq_push(q, op->lane, &it[0], v[0].iov_len,
+				      op->call == PUSH_WAIT ? WAIT_NS : SHMQ_NOWAIT);
+	if (n == 1 && d->result == 0)
+		d->result = 1;
+}
+
+static void op_pop(struct shmq *q, struct done *d, const struct op *op, int n)
+{
+	struct item it[BATCH];
+	struct iovec v[BATCH];
+	struct shmq_info info[BATCH];
+	int i, lane = op->call == POP_ANY ? SHMQ_ANY_LANE : op->lane;
+
+	for (i = 0; i < n; i++)
+		v[i] = (struct iovec){ &it[i], sizeof it[i] };
+	if (n > 1) {
+		d->result = shmq_pop_n(q, lane, v, info, n, SHMQ_NOWAIT);
+	} else {
+		ssize_t len = shmq_pop(q, lane, &it[0], sizeof it[0], &info[0],
+				       op->call == POP_WAIT ? WAIT_NS : SHMQ_NOWAIT);
+
+		v[0].iov_len = (size_t)len;
+		d->result = len < 0 ? (int)len : 1;
+	}
+	for (i = 0; i < d->result; i++) {
+		item_check(&it[i], (ssize_t)v[i].iov_len);
+		d->id[i] = it[i].id;
+		d->lane[i] = (uint8_t)info[i].lane;
+		d->attempts[i] = (uint8_t)info[i].attempts;
+	}
+}
+
+static void op_commit(struct shmq *q, int self, int k, const struct op *op)
+{
+	struct done *d = &done[self][k];
+
+	d->id[0] = done[self][k - 1].id[0];
+	if (done[self][k - 1].result != 0)
+		d->result = op->call == COMMIT ? shmq_commit(q, 1) : shmq_abort(q);
+	else if (op->call == COMMIT)
+		d->result = shmq_commit(q, item_of(&(struct item){ 0 }, d->id[0]));
+	else
+		d->result = shmq_abort(q);
+	if (d->result != (done[self][k - 1].result ? -ENOENT : 0))
+		anomaly = "commit or abort";
+}
+
+static void op_reserve(struct shmq *q, int self, int k, const struct op *op)
+{
+	struct done *d = &done[self][k];
+	struct item it;
+	void *buf;
+
+	d->id[0] = id_of(self, k, 0);
+	d->result = shmq_reserve(q, op->lane, &buf, SHMQ_NOWAIT);
+	if (d->result == 0)
+		memcpy(buf, &it, item_of(&it, d->id[0]));
+}
+
+static void op_peek(struct shmq *q, int self, int k, const struct op *op)
+{
+	struct done *d = &done[self][k];
+
+	d->result = shmq_peek(q, op->lane, &lease[self], SHMQ_NOWAIT);
+	if (d->result < 0)
+		return;
+	item_check(lease[self].data, (ssize_t)lease[self].info.len);
+	d->id[0] = *(const uint8_t *)lease[self].data;
+	d->attempts[0] = (uint8_t)lease[self].info.attempts;
+}
+
+static void op_unpeek(struct shmq *q, int self, int k, const struct op *op)
+{
+	struct done *d = &done[self][k];
+
+	if (done[self][k - 1].result != 0)
+		return;
+	d->id[0] = done[self][k - 1].id[0];
+	item_check(lease[self].data, (ssize_t)lease[self].info.len);
+	d->result = op->call == RELEASE ? shmq_release(q, &lease[self]) :
+					  shmq_requeue(q, &lease[self]);
+	if (d->result)
+		anomaly = "release or requeue";
+}
+
+static void op_run(int self, int k)
+{
+	const struct op which = op_of(sc, self, k), *op = &which;
+	struct done *d = &done[self][k];
+	struct shmq *q = now_open[self];
+
+	switch (op->call) {
+	case NOTHING:
+	case LANE_1:
+		break;
+	case PUSH:
+	case PUSH_WAIT:
+		op_push(q, self, k, op, 1);
+		break;
+	case PUSH_2:
+		op_push(q, self, k, op, 2);
+		break;
+	case POP:
+	case POP_ANY:
+	case POP_WAIT:
+		op_pop(q, d, op, 1);
+		break;
+	case POP_2:
+		op_pop(q, d, op, 2);
+		break;
+	case RESERVE:
+		op_reserve(q, self, k, op);
+		break;
+	case COMMIT:
+	case ABORT:
+		op_commit(q, self, k, op);
+		break;
+	case PEEK:
+		op_peek(q, self, k, op);
+		break;
+	case RELEASE:
+	case REQUEUE:
+		op_unpeek(q, self, k, op);
+		break;
+	case RECOVER:
+		d->result = shmq_recover(q, NULL);
+		break;
+	case JOIN:
+		d->result = shmq_dup(handle[CHECKER], &joined[self]);
+		if (d->result && d->result != -EUSERS)
+			anomaly = "dup";
+		break;
+	case LEAVE:
+		shmq_close(joined[self] ? joined[self] : q);
+		if (!joined[self])
+			now_open[self] = NULL;
+		joined[self] = NULL;
+		break;
+	}
+}
+
+static void participant(int self)
+{
+	int k;
+
+	for (k = 0; k < OPS && sc->calls[self][k]; k++) {
+		if (k)
+			sched_between();
+		done[self][k].from = sched_time();
+		sched_say("begins call %d", k);
+		op_run(self, k);
+		done[self][k].to = sched_time();
+		sched_say("returns %d item %d", done[self][k].result, done[self][k].id[0]);
+	}
+}
+
+/* ---- what it means -------------------------------------------------------------------- */
+
+static bool nothing(int r)
+{
+	return r == -EAGAIN || r == -ETIMEDOUT;
+}
+
+static void tell_push(int self, const struct op *op, const struct done *d, struct event e, int n)
+{
+	int i;
+
+	history_push(self, op->lane, n, e.from, e.maybe ? HISTORY_NEVER : e.to);
+	e.what = H_PUSH;
+	for (i = 0; i < n && (e.maybe || i < d->result); i++) {
+		e.id = d->id[i];
+		history_add(self, e);
+	}
+	if (e.maybe || i == n)
+		return;
+	if (d->result < 0 && !nothing(d->result))
+		anomaly = "an error of push";
+	e.what = H_FULL;
+	e.id = 0;
+	history_add(self, e);
+}
+
+static void tell_pop(int self, const struct op *op, const struct done *d, struct event e, int n)
+{
+	int first = op->call == POP_ANY ? 0 : op->lane, i, lane, last;
+
+	if (e.maybe) {
+		e.what = H_DIED_IN_POP;
+		e.lane = op->call == POP_ANY ? HISTORY_LANES : (uint8_t)op->lane;
+		for (i = 0; i < n; i++)
+			history_add(self, e);
+		return;
+	}
+	if (d->result < 0 && !nothing(d->result))
+		anomaly = "an error of pop";
+	for (i = 0; i < n; i++) {
+		bool got = i < d->result;
+
+		last = got ? d->lane[i] : op->call == POP_ANY ? sc->lanes : op->lane + 1;
+		for (lane = first; lane < last; lane++) {
+			e.what = H_EMPTY;
+			e.lane = (uint8_t)lane;
+			history_add(self, e);
+		}
+		if (!got)
+			break;
+		e.what = H_POP;
+		e.lane = d->lane[i];
+		e.id = d->id[i];
+		e.attempts = d->attempts[i];
+		history_add(self, e);
+		e.id = e.attempts = 0;
+	}
+}
+
+static void tell_place(int self, int k, const struct op *op, const struct done *d, struct event e)
+{
+	e.id = d->id[0];
+	e.attempts = d->attempts[0];
+	switch (op->call) {
+	case RESERVE:
+		history_push(self, op->lane, 1, e.from, e.maybe ? HISTORY_NEVER : e.to);
+		e.what = d->result == 0 ? H_RESERVE : H_FULL;
+		if (e.maybe)
+			return;
+		if (d->result && !nothing(d->result))
+			anomaly = "an error of reserve";
+		break;
+	case PEEK:
+		e.what = e.maybe ? H_DIED_IN_PEEK : d->result == 0 ? H_PEEK : H_EMPTY;
+		if (!e.maybe && d->result && !nothing(d->result))
+			anomaly = "an error of peek";
+		break;
+	default:
+		if (done[self][k - 1].result)
+			return;
+		e.id = done[self][k - 1].id[0];
+		e.what = op->call == COMMIT  ? H_COMMIT :
+			 op->call == ABORT   ? H_ABORT :
+			 op->call == RELEASE ? H_RELEASE :
+					       H_REQUEUE;
+	}
+	history_add(self, e);
+}
+
+static void tell(int self, int k)
+{
+	const struct op which = op_of(sc, self, k), *op = &which;
+	const struct done *d = &done[self][k];
+	struct event e = { .lane = (uint8_t)op->lane, .from = d->from, .to = d->to };
+
+	if (!d->from)
+		return;
+	if (!d->to) {
+		e.maybe = true;
+		e.to = sched_killed_at(self);
+	}
+	switch (op->call) {
+	case PUSH:
+	case PUSH_WAIT:
+		tell_push(self, op, d, e, 1);
+		break;
+	case PUSH_2:
+		tell_push(self, op, d, e, 2);
+		break;
+	case POP:
+	case POP_ANY:
+	case POP_WAIT:
+		tell_pop(self, op, d, e, 1);
+		break;
+	case POP_2:
+		tell_pop(self, op, d, e, 2);
+		break;
+	case NOTHING:
+	case LANE_1:
+	case RECOVER:
+	case JOIN:
+	case LEAVE:
+		break;
+	default:
+		tell_place(self, k, op, d, e);
+	}
+}
+
+/* All that the participants saw, and that what is there waits in its lane. */
+static void tell_all(void)
+{
+	uint64_t capacity[LANES];
+	int i, k;
+
+	for (i = 0; i < sc->lanes; i++)
+		capacity[i] = sc->capacity;
+	history_begin(nr + 2, sc->lanes, capacity);
+	for (i = 0; i < sc->fill; i++) /* the thread behind the others: before all */
+		history_add(nr, (struct event){ .what = H_PUSH, .id = (uint8_t)(i + 1),
+						.from = 0, .to = 1 });
+	for (i = 0; i < nr; i++) {
+		for (k = 0; k < OPS; k++)
+			tell(i, k);
+		if (sched_killed(i))
+			history_died(i, sched_killed_at(i));
+	}
+}
+
+/* ---- the state between executions ------------------------------------------------------- */
+
+static struct {
+	uint32_t users; /* of the mapping */
+	char *low;	/* the region without payload */
+	struct item *payload;
+} kept;
+
+static uint64_t nr_slots(void)
+{
+	return (uint64_t)handle[CHECKER]->geo.nr_segments << handle[CHECKER]->geo.slots_shift;
+}
+
+static void keep(void)
+{
+	struct shmq *q = handle[CHECKER];
+	uint64_t i;
+
+	sim_keep();
+	kept.users = atomic_load(&q->map->users);
+	kept.low = malloc(q->geo.payload);
+	kept.payload = malloc(nr_slots() * sizeof *kept.payload);
+	must(kept.low && kept.payload);
+	memcpy(kept.low, q->base, q->geo.payload);
+	for (i = 0; i < nr_slots(); i++)
+		memcpy(&kept.payload[i], payload_of(q, i), sizeof *kept.payload);
+}
+
+static void restore(void)
+{
+	struct shmq *q = handle[CHECKER];
+	uint64_t i;
+
+	sim_restore();
+	atomic_store(&q->map->users, kept.users);
+	memcpy(q->base, kept.low, q->geo.payload);
+	for (i = 0; i < nr_slots(); i++)
+		memcpy(payload_of(q, i), &kept.payload[i], sizeof *kept.payload);
+	memcpy(now_open, handle, sizeof handle);
+	memset(joined, 0, sizeof joined);
+	memset(done, 0, sizeof done);
+	anomaly = NULL;
+}
+
+/* What recovery and stat read of a participant counts as shared, the rest as private. */
+static int word_of(const volatile void *p)
+{
+	const struct shmq *q = handle[CHECKER];
+	uint64_t off = (uint64_t)((const volatile char *)p - q->base), in;
+
+	if (off >= q->geo.bytes)
+		return -1;
+	if (off >= q->geo.payload)
+		return (int)(1 + q->geo.payload / 8 + (off - q->geo.payload) / q->geo.slot_bytes);
+	if (off >= q->geo.participants && off < q->geo.lanes) {
+		in = (off - q->geo.participants) % sizeof(struct participant);
+		if (in != offsetof(struct participant, state) &&
+		    in != offsetof(struct participant, record))
+			return -1;
+	}
+	return (int)(1 + off / 8);
+}
+
+/* Segments beyond the first @left free ones: nobody can take them. */
+static void pool_hide(struct shmq *q, int left)
+{
+	uint32_t i;
+
+	for (i = 0; i < q->geo.nr_segments; i++) {
+		word_t *hdr = &segment_of(q, i)->hdr;
+
+		if (segment_state(*hdr) == SEGMENT_FREE && left-- <= 0)
+			*hdr = segment_word(0, NOBODY, SEGMENT_OWNED);
+	}
+}
+
+static void pool_show(struct shmq *q)
+{
+	uint32_t i;
+
+	for (i = 0; i < q->geo.nr_segments; i++) {
+		word_t *hdr = &segment_of(q, i)->hdr;
+
+		if (segment_state(*hdr) == SEGMENT_OWNED && segment_owner(*hdr) == NOBODY)
+			*hdr = segment_word(segment_inc(*hdr), 0, SEGMENT_FREE);
+	}
+}
+
+static void push_one(struct shmq *q, int lane, uint8_t id)
+{
+	struct item it;
+	size_t len = item_of(&it, id);
+
+	must_eq(shmq_push(q, lane, &it, len, SHMQ_NOWAIT), 0);
+}
+
+static void prepare(const struct scenario *s)
+{
+	struct shmq_config c = config((unsigned)s->lanes, s->capacity, 16);
+	struct item it;
+	int i;
+
+	sc = s;
+	/* The larger an item, the fewer share a segment. */
+	if (s->slots < 8)
+		c.item_size = 65536 / s->slots;
+	for (nr = 0; nr < CHECKER && s->calls[nr][0]; nr++)
+		;
+	c.max_participants = (uint32_t)nr + 2;
+	must_eq(shmq_create("sched", &c), 0);
+	sim_owner(-1);
+	must_eq(shmq_open(&handle[CHECKER], "sched", 0), 0);
+	must_eq(handle[CHECKER]->geo.slots, s->slots);
+	must_eq(handle[CHECKER]->geo.slot_bytes * s->slots >= sizeof it, 1);
+	if (s->segments)
+		pool_hide(handle[CHECKER], s->segments);
+	for (i = 0; i < nr; i++) {
+		sim_owner(i);
+		must_eq(shmq_dup(handle[CHECKER], &handle[i]), 0);
+	}
+	sim_owner(-1);
+	for (i = 0; i < s->laps; i++) {
+		push_one(handle[CHECKER], 0, LAST_ID);
+		must(shmq_pop(handle[CHECKER], 0, &it, sizeof it, NULL, SHMQ_NOWAIT) > 0);
+	}
+	for (i = 0; i < s->fill; i++)
+		push_one(handle[CHECKER], 0, (uint8_t)(i + 1));
+	sched_word_of = word_of;
+	must(1 + handle[CHECKER]->geo.payload / 8 + nr_slots() < SCHED_WORDS);
+	keep();
+}
+
+/* ---- after an execution ----------------------------------------------------------------- */
+
+static enum mode mode;
+static int allowed; /* preemptions */
+
+static void print_where(void)
+{
+	fprintf(stderr, "sched: repeat with SHMQ_SCHED=%s:%s:%d:%s\n", sc->name,
+		mode_names[mode], allowed, sched_trace());
+}
+
+static _Noreturn void failed(const char *why)
+{
+	fprintf(stderr, "sched: %s\n", why);
+	history_print();
+	print_where();
+	must(false, "%s: %s", sc->name, why);
+	abort();
+}
+
+static void require(bool ok, const char *why)
+{
+	if (!ok)
+		failed(why);
+}
+
+/* Any handle of the living must do; they take turns. */
+static struct shmq *next_handle(void)
+{
+	static int at;
+
+	do {
+		at = (at + 1) % (CHECKER + 1);
+	} while (!now_open[at] || (at < CHECKER && (at >= nr || sched_killed(at))));
+	return now_open[at];
+}
+
+static int living(void)
+{
+	int i, n = 1;
+
+	for (i = 0; i < nr; i++)
+		if (!sched_killed(i))
+			n += (now_open[i] != NULL) + (joined[i] != NULL);
+	return n;
+}
+
+static void drain(int thread)
+{
+	int lane, empty;
+
+	for (lane = 0; lane < sc->lanes; lane++)
+		for (empty = 0; empty < 2 * (CHECKER + 1);) {
+			struct event e = { .lane = (uint8_t)lane, .from = sched_time() };
+			struct shmq_info info;
+			struct item it;
+			ssize_t r = shmq_pop(next_handle(), lane, &it, sizeof it, &info,
+					     SHMQ_NOWAIT);
+
+			e.to = sched_time();
+			if (r > 0) {
+				item_check(&it, r);
+				e.what = H_POP;
+				e.id = it.id;
+				e.attempts = (uint8_t)info.attempts;
+				empty = 0;
+			} else {
+				require(r == -EAGAIN, "an error of pop in the end");
+				e.what = H_EMPTY;
+				if (empty++) /* all must say so, once is enough to tell */
+					continue;
+			}
+			history_add(thread, e);
+		}
+}
+
+static void recover_dead(struct shmq *q)
+{
+	struct shmq_recovered r = { .sz = sizeof r };
+
+	require(shmq_recover(q, &r) == 0 && r.deferred == 0, "recovery was deferred");
+	require(shmq_recover(q, &r) == 0 && !r.participants && !r.items && !r.tickets,
+		"recovery found more the second time");
+}
+
+/* Each lane takes what it is made for, no more and no less. */
+static void check_room(struct shmq *q)
+{
+	struct shmq_stat st = { .sz = sizeof st };
+	struct item it;
+	uint64_t n, i;
+	int lane;
+
+	for (lane = 0; lane < sc->lanes; lane++) {
+		for (n = 0; n <= sc->capacity; n++) {
+			size_t len = item_of(&it, (uint8_t)(LAST_ID - n));
+
+			if (shmq_push(next_handle(), lane, &it, len, SHMQ_NOWAIT))
+				break;
+		}
+		require(n == sc->capacity, "the lane does not take its capacity");
+		for (i = 0; i < n; i++)
+			require(shmq_pop(next_handle(), lane, &it, sizeof it, NULL, SHMQ_NOWAIT) > 0 &&
+					it.id == LAST_ID - i,
+				"what filled the lane does not come back in order");
+	}
+	require(shmq_stat(q, &st) == 0, "stat");
+	for (lane = 0; lane < sc->lanes; lane++)
+		require(!st.lanes[lane].depth && !st.lanes[lane].held && !st.lanes[lane].unfinished,
+			"something is left");
+	require(!st.nr_dead && (int)st.nr_participants == living(), "participants");
+}
+
+static void check_pool(struct shmq *q)
+{
+	uint32_t i;
+
+	for (i = 0; i < q->geo.nr_segments; i++)
+		require(segment_state(segment_of(q, i)->hdr) != SEGMENT_OWNED,
+			"a segment is owned for ever");
+}
+
+static void check(void)
+{
+	struct shmq *q = handle[CHECKER];
+
+	tell_all();
+	if (sc->segments)
+		pool_show(q);
+	recover_dead(q);
+	drain(nr + 1);
+	require(!anomaly, anomaly);
+	require(history_explained(), "no sequential queue does this");
+	check_room(q);
+	check_pool(q);
+}
+
+/* ---- all of them ------------------------------------------------------------------------- */
+
+static struct totals {
+	unsigned long schedules, kills, stops;
+} *totals;
+
+static void crashed(int sig)
+{
+	print_where();
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static struct bounds bounds_of(enum mode m, int preemptions)
+{
+	return (struct bounds){ preemptions, m == DEATHS, m == STOPS };
+}
+
+/* One execution: true if it is to be counted. */
+static bool execute(unsigned long *given_up)
+{
+	enum outcome r;
+	struct bounds left;
+
+	restore();
+	r = sched_run();
+	if (r == RUN_LIVELOCK) {
+		tell_all();
+		failed("it does not end");
+	}
+	left = sched_left();
+	if (r == RUN_GIVEN_UP)
+		++*given_up;
+	/* What has not used up its bounds was met in an earlier round. */
+	if (r == RUN_GIVEN_UP || left.preemptions || left.kills || left.stops)
+		return false;
+	check();
+	return true;
+}
+
+/* The executions with exactly @preemptions, and with the death or stop if there is one. */
+static unsigned long explore_round(enum mode m, int preemptions, unsigned long *given_up)
+{
+	unsigned long n = 0;
+
+	allowed = preemptions;
+	sched_begin(nr, participant, bounds_of(m, preemptions));
+	do {
+		n += execute(given_up);
+		if (sched_learnt()) {
+			n = 0;
+			sched_begin(nr, participant, bounds_of(m, preemptions));
+			n += execute(given_up);
+		}
+	} while (sched_next());
+	return n;
+}
+
+static void explore(const struct scenario *s, enum mode m, int preemptions)
+{
+	uint64_t began = now_ns();
+	unsigned long n = 0, given_up = 0;
+	int i;
+
+	mode = m;
+	prepare(s);
+	for (i = 0; i <= preemptions; i++)
+		n += explore_round(m, i, &given_up);
+	fprintf(stderr, "sched: %-18s %-6s %d preemptions %9lu schedules %9lu given up %6.2f s\n",
+		s->name, mode_names[m], preemptions, n, given_up,
+		(double)(now_ns() - began) / 1e9);
+	must(n > 0);
+	totals->schedules += n;
+	totals->kills += m == DEATHS ? n : 0;
+	totals->stops += m == STOPS ? n : 0;
+}
+
+START_TEST(exhaustive)
+{
+	const struct scenario *s = &scenarios[_i / MODES];
+	enum mode m = (enum mode)(_i % MODES);
+	int more = counts(1) > 1;
+
+	signal(SIGSEGV, crashed);
+	signal(SIGBUS, crashed);
+	signal(SIGABRT, crashed);
+	if (s->preemptions[m] >= 0)
+		explore(s, m, s->preemptions[m] + more);
+}
+END_TEST
+
+/* SHMQ_SCHED=scenario:deaths:2:trace: one execution, with every access. */
+static void repeat(const char *what)
+{
+	char name[64], faults[16];
+	int at = 0;
+	size_t i;
+
+	must(sscanf(what, "%63[^:]:%15[^:]:%d:%n", name, faults, &allowed, &at) == 3 && at,
+	     "SHMQ_SCHED=scenario:none|deaths|stops:preemptions:trace");
+	for (i = 0; i < ARRAY_LEN(scenarios) && strcmp(scenarios[i].name, name); i++)
+		;
+	must(i < ARRAY_LEN(scenarios), "no scenario %s", name);
+	for (mode = NO_FAULT; mode < MODES && strcmp(mode_names[mode], faults); mode++)
+		;
+	must(mode < MODES, "no faults %s", faults);
+	prepare(&scenarios[i]);
+	sched_begin(nr, participant, bounds_of(mode, allowed));
+	must(sched_repeat(what + at), "bad trace");
+	restore();
+	if (sched_run() == RUN_LIVELOCK) {
+		tell_all();
+		failed("it does not end");
+	}
+	check();
+	history_print();
+}
+
+START_TEST(repeated)
+{
+	repeat(getenv("SHMQ_SCHED"));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("sched");
+	TCase *c = suite_case(s, "sched", 3000);
+	int r;
+
+	if (SANITIZED) {
+		skip("the sanitizers do not follow coroutines that are given up");
+		return suite_run(s);
+	}
+	totals = shared(sizeof *totals);
+	if (getenv("SHMQ_SCHED"))
+		tcase_add_test(c, repeated);
+	else
+		tcase_add_loop_test(c, exhaustive, 0, (int)(ARRAY_LEN(scenarios) * MODES));
+	r = suite_run(s);
+	fprintf(stderr, "sched: schedules %lu (with a death %lu, with a stop %lu)\n",
+		totals->schedules, totals->kills, totals->stops);
+	return r;
+}
