@@ -85,7 +85,7 @@ extern "C" {
 #define SHMQ_PARTICIPANTS_MAX 1024
 #define SHMQ_LANE_CAPACITY_MAX (UINT64_C(1) << 25)
 
-#define SHMQ_ATTEMPTS_MAX 60        /* failed deliveries of an item, at most */
+#define SHMQ_ATTEMPTS_MAX 32        /* failed deliveries of an item, at most */
 #define SHMQ_LEASES_MAX 64          /* items one handle may hold at a time */
 
 #define SHMQ_DROP (-1)              /* no dead-letter lane */

@@ -233,8 +233,10 @@ static inline uint64_t record_ticket(uint64_t r, uint64_t tail)
 	return tail - ((tail - r) & TICKET_MASK);
 }
 
-/* Participant word: [incarnation 60 | state 4]. */
-enum participant_state { PARTICIPANT_FREE = 0, PARTICIPANT_LIVE = 1 };
+/* Participant word: [token 60 | state 4]. The token is never used again, so it stands
+ * for the life of a participant as well. JOINING: whoever holds the token writes its
+ * identity, and holds nothing yet. */
+enum participant_state { PARTICIPANT_FREE = 0, PARTICIPANT_LIVE = 1, PARTICIPANT_JOINING = 2 };
 
 static inline uint64_t participant_word(uint64_t inc, enum participant_state s)
 {
@@ -263,6 +265,7 @@ struct wakeup {
 	struct waitword side[2];
 	_Alignas(LINE) word_t alloc_at; /* hint: where the last free segment was found */
 	word_t probed_ns; /* hint: when somebody last looked for the dead */
+	word_t tokens;    /* how many were drawn */
 };
 
 struct lane {

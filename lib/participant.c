@@ -8,11 +8,12 @@
  * descriptor. The lock then lives exactly as long as the mapping: a killed
  * process loses it before its zombie is reaped, a stopped one keeps it, a child
  * does not prolong it, closing descriptors does not drop it, and neither pid
- * reuse nor pid namespaces matter. One byte per index and incarnation, so that a
- * newcomer that holds the next byte can not make its predecessor look alive.
+ * reuse nor pid namespaces matter. The byte is drawn like a ticket (the token) and
+ * nobody else ever locks it: what a newcomer does, or is stopped in, can not make
+ * a dead predecessor look alive.
  *
- * Dead between lock and LIVE: the lock is gone, the record is free as before.
- * Dead after LIVE: recovery finds what is held and frees the record.
+ * Dead between lock and claim: nothing is left. Dead while JOINING: whoever looks
+ * frees the record. Dead after LIVE: recovery finds what is held, and frees it.
  */
 #include "participant.h"
 #include "lane.h"
@@ -25,20 +26,20 @@
 #include <unistd.h>
 
 #define TOKEN_BASE (UINT64_C(1) << 40)
-#define INDEX_MAX 4096 /* more than there can be participants */
-#define INCARNATION_MAX (UINT64_C(1) << 50) /* its byte still has an offset */
+#define TOKEN_MASK ((UINT64_C(1) << 60) - 1)
+#define DRAWS_MAX 4096 /* only a counter that was spoilt needs more than one */
 
-static uint64_t token_byte(uint32_t i, uint64_t inc)
+static uint64_t token_byte(uint64_t token)
 {
-	return TOKEN_BASE + i + INDEX_MAX * inc;
+	return TOKEN_BASE + token;
 }
 
-bool participant_dead(struct shmq *q, uint32_t i, uint64_t inc)
+bool participant_dead(struct shmq *q, uint64_t token)
 {
-	return sys_byte_locked(q->map->fd, token_byte(i, inc)) == 0 && mapping_intact(q->map);
+	return sys_byte_locked(q->map->fd, token_byte(token)) == 0 && mapping_intact(q->map);
 }
 
-/* Only the holder of the byte of the coming incarnation writes here. */
+/* Only the one that has claimed the record writes here. */
 static void identity_write(struct participant *p)
 {
 	char command[16];
@@ -67,54 +68,61 @@ static void identity_write(struct participant *p)
 			      memory_order_relaxed);
 }
 
-/* Take record @i if it is free; @fd is a description of our own. 0, -EAGAIN, errors. */
-static int claim(struct shmq *q, uint32_t i, int fd)
+/* Draw a token that is ours as long as @fd's description lives. */
+static int token_draw(struct shmq *q, int fd, uint64_t *token)
+{
+	int r = -EAGAIN, i;
+
+	for (i = 0; r == -EAGAIN && i < DRAWS_MAX; i++) {
+		/* relaxed: the number alone counts. */
+		*token = (atomic_fetch_add_explicit(&wakeup_of(q)->tokens, 1,
+						    memory_order_relaxed) + 1) & TOKEN_MASK;
+		r = sys_lock_byte(fd, token_byte(*token));
+	}
+	return r == -EAGAIN ? -EBADMSG : r;
+}
+
+/* Take record @i if it is free: 0, -EAGAIN. */
+static int claim(struct shmq *q, uint32_t i, uint64_t token)
 {
 	struct participant *p = participant_of(q, i);
-	uint64_t w = participant_state_of(q, i), inc;
-	int r;
+	uint64_t w = participant_state_of(q, i);
 
-	if (participant_state(w) != PARTICIPANT_FREE)
+	/* JOIN: what the last owner left is seen, and nobody else writes here. */
+	if (participant_state(w) != PARTICIPANT_FREE ||
+	    !atomic_compare_exchange_strong_explicit(
+		    &p->state, &w, participant_word(token, PARTICIPANT_JOINING),
+		    memory_order_acq_rel, memory_order_relaxed))
 		return -EAGAIN;
-	inc = participant_inc(w) + 1;
-	if (inc > INCARNATION_MAX) /* a record that somebody spoilt */
-		return -EAGAIN;
-	r = sys_lock_byte(fd, token_byte(i, inc));
-	if (r < 0)
-		return r;
-	POINT("join:locked"); /* Dead here: the lock goes, the record stays free. */
-	/* Was it free all the time? Then nobody else can hold this byte's record. */
-	if (participant_state_of(q, i) != w)
-		return -EAGAIN;
+	POINT("join:claimed"); /* Dead here: JOINING; whoever looks frees it. */
 	identity_write(p);
+	w = participant_word(token, PARTICIPANT_JOINING);
 	/* JOIN -> everyone: identity and the cleared record. */
 	if (!atomic_compare_exchange_strong_explicit(
-		    &p->state, &w, participant_word(inc, PARTICIPANT_LIVE),
+		    &p->state, &w, participant_word(token, PARTICIPANT_LIVE),
 		    memory_order_acq_rel, memory_order_relaxed))
 		return -EAGAIN;
 	POINT("join:live"); /* Dead here: nothing held; recovery frees the record. */
 	q->me = i;
-	q->inc = inc;
+	q->inc = token;
 	q->self = p;
 	return 0;
 }
 
-static int claim_any(struct shmq *q, int fd)
+static int claim_any(struct shmq *q, uint64_t token)
 {
 	uint32_t i;
-	int r;
 
-	for (i = 0; i < q->geo.max_participants; i++) {
-		r = claim(q, i, fd);
-		if (r != -EAGAIN)
-			return r;
-	}
+	for (i = 0; i < q->geo.max_participants; i++)
+		if (claim(q, i, token) == 0)
+			return 0;
 	return -EUSERS;
 }
 
 int participant_join(struct shmq *q)
 {
 	int fd = sys_reopen(q->map->fd, O_RDWR), r;
+	uint64_t lock;
 	void *token;
 
 	if (fd < 0)
@@ -124,9 +132,12 @@ int participant_join(struct shmq *q)
 		sys_close(fd);
 		return r;
 	}
-	r = claim_any(q, fd);
+	r = token_draw(q, fd, &lock);
+	POINT("join:locked"); /* Dead here: the lock goes, nothing is left. */
+	if (r == 0)
+		r = claim_any(q, lock);
 	if (r == -EUSERS && recover_all(q, &(struct shmq_recovered){ 0 }))
-		r = claim_any(q, fd);
+		r = claim_any(q, lock);
 	sys_close(fd); /* the mapping keeps description and lock */
 	if (r < 0) {
 		sys_unmap(token, 4096);

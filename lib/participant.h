@@ -15,10 +15,10 @@ HIDDEN int participant_join(struct shmq *q);
 HIDDEN void participant_leave(struct shmq *q);
 
 /*
- * Is participant @i, seen in incarnation @inc, certainly dead? In doubt: no.
+ * Is the participant with this token certainly dead? In doubt: no.
  * The kernel says so: the byte that its mapping keeps locked is free.
  */
-HIDDEN bool participant_dead(struct shmq *q, uint32_t i, uint64_t inc);
+HIDDEN bool participant_dead(struct shmq *q, uint64_t token);
 
 static inline uint64_t participant_state_of(struct shmq *q, uint32_t i)
 {

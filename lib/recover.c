@@ -189,7 +189,7 @@ static void close_unnamed(struct shmq *q, struct corpse *c, unsigned lane, uint6
 							memory_order_acquire);
 		if (record_kind(r) != RECORD_PENDING || record_lane(r) != lane ||
 		    participant_state(state) != PARTICIPANT_LIVE ||
-		    participant_dead(q, i, participant_inc(state)))
+		    participant_dead(q, participant_inc(state)))
 			continue;
 		other = record_ticket(r, u.tail);
 		if ((int64_t)(other - u.limit) < 0)
@@ -260,13 +260,26 @@ static bool recover(struct shmq *q, uint32_t i, uint64_t inc, struct shmq_recove
 	return true;
 }
 
+/* It died while it joined, and held nothing. */
+static bool forget(struct shmq *q, uint32_t i, uint64_t w)
+{
+	/* JOIN */
+	return participant_dead(q, participant_inc(w)) &&
+	       atomic_compare_exchange_strong_explicit(
+		       &participant_of(q, i)->state, &w,
+		       participant_word(participant_inc(w), PARTICIPANT_FREE),
+		       memory_order_acq_rel, memory_order_relaxed);
+}
+
 static bool recover_one(struct shmq *q, uint32_t i, struct shmq_recovered *out)
 {
 	uint64_t w = participant_state_of(q, i);
 
+	if (participant_state(w) == PARTICIPANT_JOINING)
+		return forget(q, i, w);
 	return participant_state(w) == PARTICIPANT_LIVE &&
 	       !(i == q->me && participant_inc(w) == q->inc) &&
-	       participant_dead(q, i, participant_inc(w)) &&
+	       participant_dead(q, participant_inc(w)) &&
 	       recover(q, i, participant_inc(w), out);
 }
 

@@ -139,7 +139,7 @@ static void count_participants(struct shmq *q, struct shmq_stat *st)
 		}
 		if (participant_state(w) != PARTICIPANT_LIVE)
 			continue;
-		if (participant_dead(q, i, participant_inc(w)))
+		if (participant_dead(q, participant_inc(w)))
 			st->nr_dead++;
 		else
 			st->nr_participants++;
@@ -242,7 +242,7 @@ static void participant_name(struct shmq *q, uint32_t i, uint64_t state,
 		    (SHMQ_ROLE_PRODUCER | SHMQ_ROLE_CONSUMER);
 	out->since_ns = atomic_load_explicit(&p->since_ns, memory_order_relaxed);
 	out->alive = participant_state(state) == PARTICIPANT_LIVE &&
-		     !participant_dead(q, i, participant_inc(state));
+		     !participant_dead(q, participant_inc(state));
 }
 
 static void participant_fill(struct shmq *q, uint32_t i, uint64_t state,

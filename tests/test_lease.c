@@ -60,7 +60,7 @@ static void fill_and_check(struct shmq *q, int lane)
 
 START_TEST(a_reserved_item_appears_at_commit_in_its_place)
 {
-	struct shmq *q = queue(60, SHMQ_DROP), *other;
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP), *other;
 	uint64_t id = 1;
 	void *buf, *second;
 
@@ -89,7 +89,7 @@ END_TEST
 
 START_TEST(an_aborted_reservation_gives_its_room_back)
 {
-	struct shmq *q = queue(60, SHMQ_DROP), *other;
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP), *other;
 	struct shmq_stat st;
 	uint64_t id = 0;
 	void *buf;
@@ -120,7 +120,7 @@ END_TEST
 
 START_TEST(a_peeked_item_is_nobody_elses_and_gone_when_released)
 {
-	struct shmq *q = queue(60, SHMQ_DROP), *other;
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP), *other;
 	struct shmq_stat st;
 	struct shmq_lease a, b, copy;
 	uint64_t id;
@@ -155,7 +155,7 @@ END_TEST
 
 START_TEST(requeued_items_come_again_first_and_flagged)
 {
-	struct shmq *q = queue(60, SHMQ_DROP);
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP);
 	struct shmq_lease l[3];
 	struct shmq_stat st;
 	uint64_t i;
@@ -181,7 +181,7 @@ END_TEST
 
 START_TEST(a_handle_holds_a_limited_number)
 {
-	struct shmq *q = queue(60, SHMQ_DROP);
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP);
 	struct shmq_lease l[SHMQ_LEASES_MAX + 1];
 	int i;
 
@@ -205,7 +205,7 @@ END_TEST
 /* A lease held while the lane goes round many times: nothing is lost or twice. */
 START_TEST(a_long_lease_survives_the_turnover)
 {
-	struct shmq *q = queue(60, SHMQ_DROP);
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP);
 	struct shmq_lease l;
 	void *buf;
 	struct shmq *other;
@@ -234,7 +234,7 @@ END_TEST
 
 START_TEST(wrong_use_is_refused)
 {
-	struct shmq *q = queue(60, SHMQ_DROP), *seeing;
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP), *seeing;
 	struct shmq_lease l = { 0 };
 	struct shmq_recovered r = { 0 };
 	struct shmq_hold h;
@@ -399,7 +399,7 @@ static int hold_and_die(void *arg)
 
 START_TEST(holds_of_the_dead_are_told_and_given_back)
 {
-	struct shmq *q = queue(60, SHMQ_DROP);
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP);
 	struct shmq_recovered r = { .sz = sizeof r };
 	struct shmq_hold h[4];
 	struct shmq_lease mine;
