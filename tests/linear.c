@@ -574,6 +574,17 @@ static int down_first(const void *a, const void *b)
 				(x->by > y->by) - (x->by < y->by);
 }
 
+/* Name one that is certainly there from @at on. */
+static bool fault_overfull(struct check *c, uint64_t at)
+{
+	const struct life *l = c->by_in_end[0];
+
+	for (size_t i = 0; i < c->nr; i++)
+		if (c->by_in_end[i]->in_end == at)
+			l = c->by_in_end[i];
+	return fault(c, LINEAR_OVERFULL, number_in(c, l), l->push, l->pop);
+}
+
 /* Were more items certainly there than fit? What comes back is above the limit. */
 static bool never_overfull(struct check *c, unsigned lane)
 {
@@ -586,7 +597,7 @@ static bool never_overfull(struct check *c, unsigned lane)
 	for (size_t i = 0; i < c->nr_steps; i++) {
 		n += c->step[i].by;
 		if (n > (int64_t)c->h->capacity[lane])
-			return fault(c, LINEAR_OVERFULL, lane, NULL, NULL);
+			return fault_overfull(c, c->step[i].at);
 	}
 	return true;
 }
@@ -684,7 +695,7 @@ static bool full_claims(struct check *c, unsigned lane)
 			continue;
 		c->r->full++;
 		if (most_during(c, op) - own < (int64_t)c->h->capacity[lane])
-			return fault(c, LINEAR_FULL, lane, op, NULL);
+			return fault(c, LINEAR_FULL, number_of(c, op->value[op->done]), op, NULL);
 	}
 	return true;
 }

@@ -664,7 +664,13 @@ static unsigned long poison_run(struct plague *p, struct shmq *q, pid_t *pid)
 		must(now_ns() < end, "%" PRIu64 " items left", st.lanes[0].depth);
 	} while (st.lanes[0].depth + st.lanes[0].held > 0);
 	atomic_store(&p->quit, 1);
-	reap_all(pid, CONSUMERS);
+	for (int i = 0; i < CONSUMERS; i++) {
+		/* The last one to die may not have been noticed. */
+		int status = reap(pid[i]);
+
+		must(status == 0 || status == SIGNALLED + SIGKILL, "%d, see stderr", status);
+		deaths += status != 0;
+	}
 	return deaths;
 }
 
