@@ -196,6 +196,17 @@ BUGS = [
 		return 0; /* somebody else installed it */
 	}
 """, "sched storm stress limit"),
+    ("one item more than fits", "lib/admit.c",
+     "	uint64_t cap = q->geo.capacity[lane], g, below, pads, pad_max, live;\n",
+     "	uint64_t cap = q->geo.capacity[lane] + 1, g, below, pads, pad_max, live;\n",
+     "linear limit"),
+    ("full one item early", "lib/admit.c",
+     "		if (live >= cap) {\n", "		if (live + (cap > 2) >= cap) {\n", "linear limit"),
+    ("a failed delivery is not counted", "lib/recover.c",
+     "slot_word(slot_tag(w), attempts + 1, 0, SLOT_FULL);",
+     "slot_word(slot_tag(w), attempts, 0, SLOT_FULL);", "linear lease"),
+    ("an unnamed ticket of the dead is forgotten when it is old", "lib/recover.c",
+     "	close_older(q, c, &u);\n", "	(void)close_older;\n", "settle"),
 ]
 
 
