@@ -535,3 +535,25 @@ uint64_t depth_of(struct shmq *q, int lane)
 	stat_of(q, &st);
 	return st.lanes[lane].depth;
 }
+
+void recover_dead(struct shmq *q)
+{
+	struct shmq_recovered out = { .sz = sizeof(out) };
+	uint64_t end = now_ns() + 10 * SECOND;
+
+	do { /* what is deferred waits for somebody alive who is in a push */
+		must_eq(shmq_recover(q, &out), 0);
+		must(now_ns() < end, "%u deferred for 10 s", out.deferred);
+	} while (out.deferred && sched_yield() == 0);
+}
+
+void fill_exactly(struct shmq *q, int lane, uint64_t want)
+{
+	uint64_t n = 0;
+	int r;
+
+	while ((r = shmq_push(q, lane, &n, sizeof(n), SHMQ_NOWAIT)) == 0)
+		n++;
+	must_eq(r, -EAGAIN);
+	must_eq(n, want);
+}

@@ -166,4 +166,10 @@ struct shmq *create_attach(const char *name, unsigned lanes, uint64_t capacity,
 void stat_of(struct shmq *q, struct shmq_stat *st);
 uint64_t depth_of(struct shmq *q, int lane);
 
+/* All that the dead held is given back when this returns. */
+void recover_dead(struct shmq *q);
+
+/* Push until @lane is full: just @want items fit. */
+void fill_exactly(struct shmq *q, int lane, uint64_t want);
+
 #endif

@@ -804,18 +804,6 @@ static int work(void *arg)
 	return 0;
 }
 
-/* All that the dead held is given back when this returns. */
-static void recover_all_dead(struct shmq *q)
-{
-	struct shmq_recovered out = { .sz = sizeof(out) };
-	uint64_t end = now_ns() + 10 * SECOND;
-
-	do {
-		must_eq(shmq_recover(q, &out), 0);
-		must(now_ns() < end, "%u deferred for 10 s", out.deferred);
-	} while (out.deferred && sched_yield() == 0);
-}
-
 static const struct linear_op *call_of(const struct log *log)
 {
 	size_t n = __atomic_load_n(&log->n, __ATOMIC_RELAXED);
@@ -860,7 +848,7 @@ static bool kill_one(struct stage *s, struct shmq *q, pid_t *pid, unsigned i)
 		return false;
 	}
 	died = draw(s);
-	recover_all_dead(q);
+	recover_dead(q);
 	op = log->n ? &log->ops[log->n - 1] : NULL;
 	if (op && op->begin && !op->end) {
 		op->died = died;
@@ -900,7 +888,7 @@ static void drain(struct stage *s, struct shmq *q)
 	struct player p = { .s = s, .q = q, .me = s->workers, .log = &s->log[s->workers] };
 	struct shmq_stat st;
 
-	recover_all_dead(q);
+	recover_dead(q);
 	for (unsigned lane = 0; lane < s->lanes; lane++)
 		do {
 			must(p.log->n < QUOTA);
@@ -912,17 +900,6 @@ static void drain(struct stage *s, struct shmq *q)
 		must_eq(st.lanes[lane].held, 0);
 		must_eq(st.lanes[lane].unfinished, 0);
 	}
-}
-
-static void holds_exactly(struct shmq *q, unsigned lane, uint64_t capacity)
-{
-	uint64_t n = 0;
-	int r;
-
-	while ((r = shmq_push(q, (int)lane, &n, 8, SHMQ_NOWAIT)) == 0)
-		n++;
-	must_eq(r, -EAGAIN);
-	must_eq(n, capacity);
 }
 
 static void judge_stage(struct stage *s, const struct shmq_config *cfg)
@@ -995,7 +972,7 @@ static void play(struct stage *s, const struct shape *sh, bool kills)
 	drain(s, q);
 	judge_stage(s, &cfg);
 	for (unsigned i = 0; i < s->lanes; i++)
-		holds_exactly(q, i, cfg.lanes[i].capacity);
+		fill_exactly(q, (int)i, cfg.lanes[i].capacity);
 	shmq_close(q);
 	must_eq(shmq_unlink("q"), 0);
 }

@@ -392,17 +392,6 @@ static pid_t worker_spawn(struct storm *s, unsigned w)
 	return spawn(w < PRODUCERS ? produce : consume, &(struct part){ s, w });
 }
 
-static void recover_all_dead(struct shmq *q)
-{
-	struct shmq_recovered out = { .sz = sizeof(out) };
-	uint64_t end = now_ns() + 10 * SECOND;
-
-	do {
-		must_eq(shmq_recover(q, &out), 0);
-		must(now_ns() < end, "%u deferred for 10 s", out.deferred);
-	} while (out.deferred && sched_yield() == 0);
-}
-
 static void execute(struct storm *s, struct shmq *q, struct rng *r, pid_t *pid)
 {
 	unsigned w = choose(s, r);
@@ -417,7 +406,7 @@ static void execute(struct storm *s, struct shmq *q, struct rng *r, pid_t *pid)
 	else
 		atomic_store(&s->in_call[w], 0);
 	if (rng_below(r, 2)) /* else whoever works finds the dead */
-		recover_all_dead(q);
+		recover_dead(q);
 	atomic_fetch_add(&s->life[w], 1);
 	pid[w] = worker_spawn(s, w);
 }
@@ -484,7 +473,7 @@ static void drain(struct storm *s, struct shmq *q)
 	struct actor a = { .s = s, .q = q, .me = CONSUMERS };
 	struct shmq_stat st;
 
-	recover_all_dead(q);
+	recover_dead(q);
 	stat_of(q, &st);
 	must_eq(st.nr_dead, 0);
 	for (int lane = 0; lane < LANES; lane++) {
@@ -505,17 +494,6 @@ static void drain(struct storm *s, struct shmq *q)
 		s->moved += st.lanes[lane].dead;
 		s->dropped += st.lanes[lane].dropped;
 	}
-}
-
-static void holds_exactly(struct shmq *q, int lane, uint64_t want)
-{
-	uint64_t n = 0;
-	int r;
-
-	while ((r = shmq_push(q, lane, &n, sizeof(n), SHMQ_NOWAIT)) == 0)
-		n++;
-	must_eq(r, -EAGAIN);
-	must_eq(n, want);
 }
 
 static struct shmq *storm_queue(enum fate fate)
@@ -565,7 +543,7 @@ static void storm(enum fate fate, uint64_t seed_, long kills)
 	must(a.delivered > 10 * (s->kills[0] + s->kills[1]), "hardly anything moved");
 	must(s->in_calls[0] > 0 && s->in_calls[1] > 0, "nobody died in a call");
 	for (int i = 0; i < LANES; i++)
-		holds_exactly(q, i, capacity[i]);
+		fill_exactly(q, i, capacity[i]);
 	shmq_close(q);
 	must_eq(shmq_unlink("q"), 0);
 	must_eq(munmap(s, sizeof(*s)), 0);
@@ -726,7 +704,7 @@ START_TEST(poison_ends_in_the_dead_letter_lane_or_is_dropped_and_counted)
 	must_eq(st.lanes[DEAD_LANE].depth, drop ? 0 : poison);
 	poison_collect(q, drop ? 0 : poison);
 	for (int i = 0; i < LANES; i++)
-		holds_exactly(q, i, POISON_ITEMS);
+		fill_exactly(q, i, POISON_ITEMS);
 	fprintf(stderr, "# %u poisonous items, %lu deaths\n", poison, deaths);
 	shmq_close(q);
 }
