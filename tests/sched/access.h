@@ -103,6 +103,7 @@ void access_wrote(const volatile void *word);
 #define sys_map sim_map
 #define sys_map_private sim_map_private
 #define sys_unmap sim_unmap
+#define sys_fstat sim_fstat
 #define sys_lock_byte sim_lock_byte
 #define sys_byte_locked sim_byte_locked
 #define sys_futex_wait sim_futex_wait

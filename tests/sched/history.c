@@ -24,6 +24,7 @@ static struct thread {
 } thread[HISTORY_THREADS];
 static int nr_threads, nr_lanes;
 static uint64_t capacity[HISTORY_LANES];
+static int dead_lane, max_attempts; /* -1: there is none */
 
 struct item {
 	uint8_t id, attempts, lane, owner; /* who holds or reserved it */
@@ -42,6 +43,7 @@ struct world {
 	uint32_t latest;	   /* time that has passed: begin of the latest call */
 	uint32_t pushes, returned;
 	struct list lane[HISTORY_LANES], held;
+	struct list moving; /* to the dead-letter lane, by a pop that will not tell */
 };
 
 void history_begin(int threads, int lanes, const uint64_t *limits)
@@ -51,12 +53,19 @@ void history_begin(int threads, int lanes, const uint64_t *limits)
 	assert(threads <= HISTORY_THREADS && lanes <= HISTORY_LANES);
 	nr_threads = threads;
 	nr_lanes = lanes;
+	dead_lane = -1;
 	for (i = 0; i < lanes; i++)
 		capacity[i] = limits[i];
 	for (i = 0; i < threads; i++) {
 		thread[i].n = thread[i].calls = 0;
 		thread[i].died = false;
 	}
+}
+
+void history_dead_lane(int lane, int attempts)
+{
+	dead_lane = lane;
+	max_attempts = attempts;
 }
 
 void history_add(int i, struct event e)
@@ -189,6 +198,88 @@ static bool taken(struct world *w, int t, int lane, bool held)
 	return true;
 }
 
+/* Moves that may hold a place of @lane. */
+static int moves(const struct world *w, int lane)
+{
+	int t, n = w->moving.n;
+
+	if (lane != dead_lane)
+		return 0;
+	for (t = 0; t < nr_threads; t++)
+		n += thread[t].died;
+	return n;
+}
+
+/* May it be delivered, or has it failed so often that it must be moved? */
+static bool deliverable(const struct world *w, int t, const struct event *e,
+			const struct item *it)
+{
+	struct event to_dead = *e;
+
+	if (dead_lane < 0 || it->attempts < max_attempts || e->lane == dead_lane)
+		return true;
+	to_dead.lane = (uint8_t)dead_lane;
+	return (uint64_t)(w->lane[dead_lane].n + in_flight(w, t, &to_dead) +
+			  moves(w, dead_lane)) >= capacity[dead_lane];
+}
+
+static bool is_pop(const struct event *e, int lane)
+{
+	return (e->what == H_POP || e->what == H_EMPTY || e->what == H_PEEK ||
+		e->what == H_DIED_IN_POP || e->what == H_DIED_IN_PEEK) &&
+	       (e->lane == lane || e->lane >= HISTORY_LANES);
+}
+
+/* The call of @e takes an item to move it. */
+static bool move_begins(const struct world *old, int t, const struct event *e)
+{
+	int lane, at;
+
+	for (lane = 0; lane < nr_lanes; lane++) {
+		const struct list *l = &old->lane[lane];
+		struct world w = *old;
+		struct item it;
+
+		at = first_item(l);
+		if (lane == dead_lane || at < 0 || l->item[at].attempts < max_attempts ||
+		    !is_pop(e, lane) || e->to <= w.latest)
+			continue;
+		if (e->from > w.latest)
+			w.latest = e->from;
+		it = removed(&w.lane[lane], at);
+		it.owner = (uint8_t)t;
+		insert(&w.moving, w.moving.n, &it);
+		if (explained(&w))
+			return true;
+	}
+	return false;
+}
+
+static bool move_ends(const struct world *old, int t)
+{
+	struct world w = *old;
+	struct item it = removed(&w.moving, find(&w.moving, t, -1));
+
+	if ((uint64_t)w.lane[dead_lane].n >= capacity[dead_lane] + w.returned)
+		return false;
+	it.lane = (uint8_t)dead_lane;
+	it.order = w.pushes++;
+	it.from = 0; /* when is not told: it may come back before or after others */
+	it.to = HISTORY_NEVER;
+	insert(&w.lane[dead_lane], w.lane[dead_lane].n, &it);
+	return explained(&w);
+}
+
+/* Its mover is dead, and it was not moved. */
+static bool move_undone(const struct world *old, int t)
+{
+	struct world w = *old;
+	struct item it = removed(&w.moving, find(&w.moving, t, -1));
+
+	insert(&w.held, w.held.n, &it);
+	return explained(&w);
+}
+
 static bool took_unknown(const struct world *w, int t, const struct event *e)
 {
 	int lane, held;
@@ -227,7 +318,8 @@ static bool happens(const struct world *old, int t)
 		append(&w, t, e, e->what == H_RESERVE);
 		break;
 	case H_FULL:
-		if ((uint64_t)(l->n + in_flight(old, t, e)) < capacity[e->lane])
+		if ((uint64_t)(l->n + in_flight(old, t, e) + moves(old, e->lane)) <
+		    capacity[e->lane])
 			return false;
 		break;
 	case H_COMMIT:
@@ -242,7 +334,9 @@ static bool happens(const struct world *old, int t)
 	case H_POP:
 	case H_PEEK:
 		at = first_item(l);
-		if (at < 0 || l->item[at].id != e->id || l->item[at].attempts + 1 != e->attempts)
+		if (at < 0 || l->item[at].id != e->id ||
+		    l->item[at].attempts + 1 != e->attempts ||
+		    !deliverable(old, t, e, &l->item[at]))
 			return false;
 		taken(&w, t, e->lane, e->what == H_PEEK);
 		break;
@@ -289,6 +383,8 @@ static bool unsettled(const struct world *w)
 {
 	int i, j;
 
+	if (w->moving.n)
+		return true;
 	for (i = 0; i < w->held.n; i++)
 		if (thread[w->held.item[i].owner].died)
 			return true;
@@ -299,29 +395,37 @@ static bool unsettled(const struct world *w)
 	return false;
 }
 
+/* One thing that @t may do next, and all that follows. */
+static bool goes_on(const struct world *w, int t, const struct event *e)
+{
+	if (find(&w->moving, t, -1) >= 0)
+		return move_ends(w, t) || (thread[t].died && move_undone(w, t));
+	if (!e)
+		return thread[t].died && settled(w, t);
+	if (t == nr_threads - 1 && unsettled(w))
+		return false;
+	return happens(w, t) || (dead_lane >= 0 && move_begins(w, t, e));
+}
+
 static bool explained(const struct world *w)
 {
 	bool through = true;
 	int t;
 
 	for (t = 0; t < nr_threads; t++) {
-		struct world without = *w;
+		const struct event *e =
+			w->next[t] < thread[t].n ? &thread[t].event[w->next[t]] : NULL;
 
-		if (w->next[t] == thread[t].n) {
-			if (thread[t].died && settled(w, t))
+		if (goes_on(w, t, e))
+			return true;
+		if (e && e->maybe) { /* or it died before that */
+			struct world without = *w;
+
+			without.next[t] = thread[t].n;
+			if (explained(&without))
 				return true;
-			continue;
 		}
-		through = false;
-		if (t == nr_threads - 1 && unsettled(w))
-			continue;
-		if (happens(w, t))
-			return true;
-		if (!thread[t].event[w->next[t]].maybe)
-			continue;
-		without.next[t] = thread[t].n; /* it died before that */
-		if (explained(&without))
-			return true;
+		through &= !e;
 	}
 	return through && !unsettled(w);
 }

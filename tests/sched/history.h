@@ -43,6 +43,9 @@ struct event {
 };
 
 void history_begin(int threads, int lanes, const uint64_t *capacity);
+/* Items that came back @attempts times are not delivered, but moved to @lane, by a pop
+ * that meets them; unless @lane could be full, or is their own. */
+void history_dead_lane(int lane, int attempts);
 void history_add(int thread, struct event e);
 /* The call [from, to) of @thread may have held @n places of @lane. */
 void history_push(int thread, int lane, int n, uint32_t from, uint32_t to);

@@ -9,7 +9,7 @@
  * takes its capacity of items again, exactly, and nothing is held, unfinished or
  * owned. What fails is printed with the line that repeats it:
  *
- *	SHMQ_SCHED=scenario:deaths:2:17s1,30k0 ./test_sched
+ *	SHMQ_SCHED=scenario:death:2:17s1,30k0 ./test_sched
  *
  * A normal run visits everything within the bounds of the table below; SHMQ_LONG=1
  * allows one preemption more.
@@ -19,6 +19,7 @@
 #include "sched.h"
 #include "sim.h"
 
+#include "lane.h"
 #include "queue.h"
 #include "segment.h"
 
@@ -41,8 +42,8 @@ struct op {
 	int lane;
 };
 
-enum mode { NO_FAULT, DEATHS, STOPS, MODES };
-static const char *const mode_names[] = { "none", "deaths", "stops" };
+enum mode { NO_FAULT, DEATH, STOP, TWO_DEATHS, MODES };
+static const char *const mode_names[] = { "none", "death", "stop", "deaths" };
 
 struct scenario {
 	const char *name;
@@ -52,36 +53,85 @@ struct scenario {
 	int laps;     /* items that went through before */
 	int fill;     /* items that wait in lane 0 */
 	int segments; /* so many and no more: then it may be full for want of one */
+	uint32_t max_attempts; /* 0: items are never moved; else to lane 1 */
 	int calls[SCHED_PARTICIPANTS][OPS];
 	int preemptions[MODES]; /* -1: not at all */
 };
 
-/* name, slots, lanes, capacity, laps, fill, segments, calls, preemptions */
+/*
+ * Shape: slots, lanes, capacity, laps, fill, segments, max_attempts. Preemptions:
+ * undisturbed, with a death, with a stop, with two deaths.
+ */
 static const struct scenario scenarios[] = {
 	/* pushes compete for the last places */
-	{ "push-push", 2, 1, 1, 0, 0, 0, { { PUSH }, { PUSH } }, { 3, 2, 2 } },
-	{ "push2-push2", 2, 1, 3, 1, 0, 0, { { PUSH_2 }, { PUSH_2 } }, { 2, 1, 1 } },
-	{ "push-push-push", 1, 1, 2, 0, 0, 0,
-	  { { PUSH }, { PUSH }, { PUSH } }, { 2, 1, 1 } },
+	{ "push-push", 2, 1, 1, 0, 0, 0, 0, { { PUSH }, { PUSH } }, { 3, 2, 2, 1 } },
+	{ "push2-push2", 2, 1, 3, 1, 0, 0, 0, { { PUSH_2 }, { PUSH_2 } }, { 3, 2, 2, 1 } },
+	{ "push-push-push", 1, 1, 2, 0, 0, 0, 0,
+	  { { PUSH }, { PUSH }, { PUSH } }, { 2, 1, 1, 0 } },
 	/* pops for the last items */
-	{ "pop-pop", 2, 1, 2, 1, 2, 0, { { POP, POP }, { POP } }, { 3, 2, 2 } },
-	{ "pop2-pop2", 2, 1, 3, 1, 3, 0, { { POP_2 }, { POP_2 } }, { 2, 1, 2 } },
+	{ "pop-pop", 2, 1, 2, 1, 2, 0, 0, { { POP, POP }, { POP } }, { 3, 2, 2, 1 } },
+	{ "pop2-pop2", 2, 1, 3, 1, 3, 0, 0, { { POP_2 }, { POP_2 } }, { 3, 2, 2, 1 } },
 	/* both */
-	{ "push-pop", 2, 1, 1, 1, 0, 0, { { PUSH }, { POP, POP } }, { 3, 2, 2 } },
-	{ "full-pop", 1, 1, 1, 0, 1, 0, { { PUSH, PUSH }, { POP } }, { 3, 2, 2 } },
-	{ "push2-pop2", 2, 1, 2, 1, 0, 0, { { PUSH_2 }, { POP_2 } }, { 3, 2, 2 } },
-	{ "push-push-pop", 2, 1, 2, 1, 0, 0,
-	  { { PUSH }, { PUSH }, { POP } }, { 2, 1, 1 } },
-	{ "push-pop-pop", 2, 1, 2, 1, 1, 0,
-	  { { PUSH }, { POP }, { POP } }, { 2, 1, 1 } },
-	{ "push2-push-pop", 4, 1, 3, 1, 0, 0,
-	  { { PUSH_2 }, { PUSH }, { POP } }, { 2, 1, 1 } },
+	{ "push-pop", 2, 1, 1, 1, 0, 0, 0, { { PUSH }, { POP, POP } }, { 3, 3, 2, 1 } },
+	{ "full-pop", 1, 1, 1, 0, 1, 0, 0, { { PUSH, PUSH }, { POP } }, { 3, 3, 2, 1 } },
+	{ "push2-pop2", 2, 1, 2, 1, 0, 0, 0, { { PUSH_2 }, { POP_2 } }, { 3, 3, 2, 1 } },
+	{ "push-push-pop", 2, 1, 2, 1, 0, 0, 0,
+	  { { PUSH }, { PUSH }, { POP } }, { 3, 2, 2, 1 } },
+	{ "push-pop-pop", 2, 1, 2, 1, 1, 0, 0,
+	  { { PUSH }, { POP }, { POP } }, { 3, 2, 2, 1 } },
+	{ "push2-push-pop", 4, 1, 3, 1, 0, 0, 0,
+	  { { PUSH_2 }, { PUSH }, { POP } }, { 3, 2, 2, -1 } },
+	{ "push-pop-of-three", 1, 1, 2, 0, 1, 0, 0,
+	  { { PUSH, POP }, { PUSH, POP }, { POP, PUSH } }, { 2, 1, 1, -1 } },
 	/* an item overtakes a hole while another look passes both */
-	{ "empty", 4, 1, 2, 1, 0, 0,
-	  { { PUSH, PUSH }, { PUSH, POP }, { POP } }, { 3, -1, 1 } },
+	{ "empty", 4, 1, 2, 1, 0, 0, 0,
+	  { { PUSH, PUSH }, { PUSH, POP }, { POP } }, { 3, 1, 1, -1 } },
 	/* lanes */
-	{ "any-lane", 2, 2, 1, 1, 0, 0,
-	  { { PUSH | LANE_1, PUSH }, { POP_ANY, POP_ANY } }, { 2, 1, 2 } },
+	{ "any-lane", 2, 2, 1, 1, 0, 0, 0,
+	  { { PUSH | LANE_1, PUSH }, { POP_ANY, POP_ANY } }, { 2, 2, 2, 0 } },
+	/* in place */
+	{ "reserve-push-pop", 2, 1, 2, 1, 0, 0, 0,
+	  { { RESERVE, COMMIT }, { PUSH }, { POP } }, { 2, 1, 1, 0 } },
+	{ "abort-push", 2, 1, 1, 1, 0, 0, 0,
+	  { { RESERVE, ABORT }, { PUSH, PUSH } }, { 3, 2, 2, 1 } },
+	{ "release-push", 1, 1, 1, 1, 1, 0, 0,
+	  { { PEEK, RELEASE }, { PUSH, PUSH } }, { 3, 2, 2, 1 } },
+	{ "requeue-pop", 2, 1, 2, 1, 2, 0, 0,
+	  { { PEEK, REQUEUE }, { POP, POP } }, { 3, 2, 2, 1 } },
+	{ "requeue-pop-push", 2, 1, 1, 0, 1, 0, 0,
+	  { { PEEK, REQUEUE }, { POP, POP }, { PUSH } }, { 2, 1, 1, 0 } },
+	/* recovery, by several and of those who recover */
+	{ "push-recover", 2, 1, 1, 1, 0, 0, 0,
+	  { { PUSH }, { RECOVER, PUSH }, { RECOVER } }, { 0, 1, 0, 0 } },
+	{ "pop-recover", 2, 1, 1, 1, 1, 0, 0,
+	  { { POP }, { RECOVER, POP }, { RECOVER } }, { 0, 1, 0, 0 } },
+	{ "push2-push-recover", 2, 1, 3, 1, 0, 0, 0,
+	  { { PUSH_2 }, { PUSH }, { RECOVER, POP } }, { 1, 1, 0, 0 } },
+	{ "pop-pop-recover", 1, 1, 2, 1, 2, 0, 0,
+	  { { POP }, { POP }, { RECOVER, PUSH } }, { 1, 1, 0, 0 } },
+	/* sleeping: nobody may wait for time to pass */
+	{ "wait-push", 2, 1, 1, 1, 0, 0, 0, { { POP_WAIT }, { PUSH } }, { 3, 2, 2, 1 } },
+	{ "wait-wait-push2", 2, 1, 2, 1, 0, 0, 0,
+	  { { POP_WAIT }, { POP_WAIT }, { PUSH_2 } }, { 2, 1, 1, -1 } },
+	{ "full-wait-pop", 2, 1, 1, 1, 1, 0, 0, { { PUSH_WAIT }, { POP } }, { 3, 2, 2, 1 } },
+	/* records come and go */
+	{ "join-join", 2, 1, 1, 0, 0, 0, 0, { { JOIN, LEAVE }, { JOIN, LEAVE } }, { 3, 2, 2, 1 } },
+	{ "push-leave-join-pop", 2, 1, 1, 1, 0, 0, 0,
+	  { { PUSH, LEAVE }, { JOIN, POP } }, { 2, 2, 1, 1 } },
+	/* segments used again at once */
+	{ "scarce", 1, 1, 2, 2, 0, 2, 0,
+	  { { PUSH, PUSH }, { POP, POP }, { PUSH } }, { 2, 1, 1, 0 } },
+	{ "scarcer", 2, 1, 2, 3, 0, 1, 0,
+	  { { PUSH, PUSH }, { POP, POP } }, { 3, 2, 2, 1 } },
+	/* dead letters */
+	{ "dead-letter-pop", 2, 2, 1, 1, 1, 0, 1,
+	  { { PEEK, REQUEUE }, { POP, POP } }, { 2, 2, 2, 1 } },
+	{ "dead-letter-any", 2, 2, 1, 1, 1, 0, 1,
+	  { { PEEK, REQUEUE, POP }, { POP_ANY } }, { 2, 2, 2, 1 } },
+	{ "dead-letter-push", 1, 2, 1, 1, 1, 0, 1,
+	  { { PEEK, REQUEUE }, { POP }, { PUSH | LANE_1 } }, { 2, 1, 1, 0 } },
+	{ "dead-letter-recover", 2, 2, 1, 1, 1, 0, 1,
+	  { { PEEK, REQUEUE, POP }, { RECOVER, POP_ANY }, { RECOVER } }, { 0, 1, 0, 0 } },
 };
 
 static struct op op_of(const struct scenario *s, int self, int k)
@@ -307,6 +357,29 @@ static bool nothing(int r)
 	return r == -EAGAIN || r == -ETIMEDOUT;
 }
 
+static bool has_reservations(void)
+{
+	int i, k;
+
+	for (i = 0; i < nr; i++)
+		for (k = 0; k < OPS; k++)
+			if (sc->calls[i][k] == RESERVE)
+				return true;
+	return false;
+}
+
+/* A push takes its place and appears in it, at once for all that pushes and pops can
+ * tell. A reservation that came in between tells the two apart. */
+static void tell_item(int self, struct event e)
+{
+	if (has_reservations()) {
+		e.what = H_RESERVE;
+		history_add(self, e);
+		e.what = H_COMMIT;
+	}
+	history_add(self, e);
+}
+
 static void tell_push(int self, const struct op *op, const struct done *d, struct event e, int n)
 {
 	int i;
@@ -315,7 +388,7 @@ static void tell_push(int self, const struct op *op, const struct done *d, struc
 	e.what = H_PUSH;
 	for (i = 0; i < n && (e.maybe || i < d->result); i++) {
 		e.id = d->id[i];
-		history_add(self, e);
+		tell_item(self, e);
 	}
 	if (e.maybe || i == n)
 		return;
@@ -323,7 +396,8 @@ static void tell_push(int self, const struct op *op, const struct done *d, struc
 		anomaly = "an error of push";
 	e.what = H_FULL;
 	e.id = 0;
-	history_add(self, e);
+	if (!sc->segments)
+		history_add(self, e);
 }
 
 static void tell_pop(int self, const struct op *op, const struct done *d, struct event e, int n)
@@ -367,7 +441,7 @@ static void tell_place(int self, int k, const struct op *op, const struct done *
 	case RESERVE:
 		history_push(self, op->lane, 1, e.from, e.maybe ? HISTORY_NEVER : e.to);
 		e.what = d->result == 0 ? H_RESERVE : H_FULL;
-		if (e.maybe)
+		if (e.maybe || (d->result && sc->segments))
 			return;
 		if (d->result && !nothing(d->result))
 			anomaly = "an error of reserve";
@@ -437,6 +511,8 @@ static void tell_all(void)
 	for (i = 0; i < sc->lanes; i++)
 		capacity[i] = sc->capacity;
 	history_begin(nr + 2, sc->lanes, capacity);
+	if (sc->max_attempts)
+		history_dead_lane(1, (int)sc->max_attempts);
 	for (i = 0; i < sc->fill; i++) /* the thread behind the others: before all */
 		history_add(nr, (struct event){ .what = H_PUSH, .id = (uint8_t)(i + 1),
 						.from = 0, .to = 1 });
@@ -557,6 +633,10 @@ static void prepare(const struct scenario *s)
 	for (nr = 0; nr < CHECKER && s->calls[nr][0]; nr++)
 		;
 	c.max_participants = (uint32_t)nr + 2;
+	if (s->max_attempts) {
+		c.max_attempts = s->max_attempts;
+		c.dead_lane = 1;
+	}
 	must_eq(shmq_create("sched", &c), 0);
 	sim_owner(-1);
 	must_eq(shmq_open(&handle[CHECKER], "sched", 0), 0);
@@ -702,13 +782,26 @@ static void check_pool(struct shmq *q)
 			"a segment is owned for ever");
 }
 
+/* With segments again, the living close the tickets that they could not use. */
+static void settle(struct shmq *q)
+{
+	int i;
+
+	pool_show(q);
+	for (i = 0; i < nr; i++)
+		if (now_open[i] && !sched_killed(i))
+			require(lane_settle(now_open[i]), "a ticket can not be settled");
+}
+
 static void check(void)
 {
 	struct shmq *q = handle[CHECKER];
 
 	tell_all();
+	/* Without death or stop there is somebody to wake every sleeper. */
+	require(mode != NO_FAULT || sched_clock_ns == 0, "a wake-up was lost");
 	if (sc->segments)
-		pool_show(q);
+		settle(q);
 	recover_dead(q);
 	drain(nr + 1);
 	require(!anomaly, anomaly);
@@ -732,7 +825,7 @@ static void crashed(int sig)
 
 static struct bounds bounds_of(enum mode m, int preemptions)
 {
-	return (struct bounds){ preemptions, m == DEATHS, m == STOPS };
+	return (struct bounds){ preemptions, m == DEATH ? 1 : m == TWO_DEATHS ? 2 : 0, m == STOP };
 }
 
 /* One execution: true if it is to be counted. */
@@ -785,13 +878,13 @@ static void explore(const struct scenario *s, enum mode m, int preemptions)
 	prepare(s);
 	for (i = 0; i <= preemptions; i++)
 		n += explore_round(m, i, &given_up);
-	fprintf(stderr, "sched: %-18s %-6s %d preemptions %9lu schedules %9lu given up %6.2f s\n",
+	fprintf(stderr, "sched: %-20s %-6s %d preemptions %9lu schedules %9lu given up %6.2f s\n",
 		s->name, mode_names[m], preemptions, n, given_up,
 		(double)(now_ns() - began) / 1e9);
-	must(n > 0);
+	must(n > 0 || m == TWO_DEATHS);
 	totals->schedules += n;
-	totals->kills += m == DEATHS ? n : 0;
-	totals->stops += m == STOPS ? n : 0;
+	totals->kills += m == DEATH || m == TWO_DEATHS ? n : 0;
+	totals->stops += m == STOP ? n : 0;
 }
 
 START_TEST(exhaustive)
@@ -808,7 +901,7 @@ START_TEST(exhaustive)
 }
 END_TEST
 
-/* SHMQ_SCHED=scenario:deaths:2:trace: one execution, with every access. */
+/* SHMQ_SCHED=scenario:death:2:trace: one execution, with every access. */
 static void repeat(const char *what)
 {
 	char name[64], faults[16];
@@ -816,7 +909,7 @@ static void repeat(const char *what)
 	size_t i;
 
 	must(sscanf(what, "%63[^:]:%15[^:]:%d:%n", name, faults, &allowed, &at) == 3 && at,
-	     "SHMQ_SCHED=scenario:none|deaths|stops:preemptions:trace");
+	     "SHMQ_SCHED=scenario:none|death|stop|deaths:preemptions:trace");
 	for (i = 0; i < ARRAY_LEN(scenarios) && strcmp(scenarios[i].name, name); i++)
 		;
 	must(i < ARRAY_LEN(scenarios), "no scenario %s", name);
