@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define EVENTS 24
+#define EVENTS 28
 #define ITEMS 24
-#define CALLS 8
+#define CALLS 4
 
 static struct thread {
 	struct event event[EVENTS];

@@ -250,7 +250,7 @@ static void note(int word, bool write)
 	learnt |= contended(word) != was;
 }
 
-static void choices(struct decision *d, bool mine, bool back)
+static void choices(struct decision *d, bool between, bool mine, bool back)
 {
 	struct coroutine *me = &all[current];
 	int i, others = 0;
@@ -263,7 +263,7 @@ static void choices(struct decision *d, bool mine, bool back)
 		if (left.preemptions && !back && !mine)
 			add(d, SWITCH, i);
 	}
-	if (left.kills && (me->wrote || back))
+	if (left.kills && (me->wrote || back || between))
 		add(d, KILL, current);
 	if (left.stops && others && !back && !mine)
 		add(d, STOP, current);
@@ -280,7 +280,7 @@ static void point(int word, enum access_kind kind)
 		struct decision d = { 0 };
 		struct choice c;
 
-		choices(&d, mine, back);
+		choices(&d, word == ANY_WORD, mine, back);
 		c = decide(&d);
 		switch (c.kind) {
 		case GO:
@@ -454,7 +454,7 @@ enum outcome sched_run(void)
 		struct coroutine *c = &all[i];
 
 		c->state = READY;
-		c->wrote = false;
+		c->wrote = true; /* may die before it has done anything */
 		c->last_word = -1;
 		getcontext(&c->context);
 		c->context.uc_stack.ss_sp = c->stack;

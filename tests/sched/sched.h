@@ -19,8 +19,8 @@
  * - There is no preemption before an access to a word that one participant alone has
  *   used in all executions so far. When another one is met at such a word, all are
  *   visited anew; it is met, for what leads it there does not depend on that word.
- * - Deaths are tried after each write, and where a participant goes on after others
- *   ran: what the dead have read makes no difference.
+ * - Deaths are tried after each write, between calls, and where a participant goes on
+ *   after others ran: what the dead have read makes no difference.
  */
 #ifndef SCHED_H
 #define SCHED_H

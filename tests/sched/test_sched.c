@@ -50,7 +50,7 @@ struct scenario {
 	uint32_t slots; /* of a segment: 1, 2, 4 or 8 */
 	int lanes;
 	uint64_t capacity;
-	int laps;     /* items that went through before */
+	int laps;     /* items that went through before, by each handle in turn */
 	int fill;     /* items that wait in lane 0 */
 	int segments; /* so many and no more: then it may be full for want of one */
 	uint32_t max_attempts; /* 0: items are never moved; else to lane 1 */
@@ -83,6 +83,16 @@ static const struct scenario scenarios[] = {
 	  { { PUSH_2 }, { PUSH }, { POP } }, { 3, 2, 2, -1 } },
 	{ "push-pop-of-three", 1, 1, 2, 0, 1, 0, 0,
 	  { { PUSH, POP }, { PUSH, POP }, { POP, PUSH } }, { 2, 1, 1, -1 } },
+	/* far from the limit, by handles that know where they are: the short paths */
+	{ "short-push-pop", 8, 1, 14, 3, 1, 0, 0,
+	  { { PUSH, PUSH }, { POP, POP } }, { 3, 3, 2, 1 } },
+	{ "short-push-push", 8, 1, 14, 3, 0, 0, 0, { { PUSH, PUSH }, { PUSH } }, { 3, 3, 2, 1 } },
+	{ "short-push-push-pop", 8, 1, 16, 4, 1, 0, 0,
+	  { { PUSH }, { PUSH }, { POP, POP } }, { 3, 2, 2, 1 } },
+	{ "short-recover", 8, 1, 16, 4, 1, 0, 0,
+	  { { PUSH }, { PUSH }, { RECOVER, POP } }, { 1, 2, 0, 1 } },
+	{ "short-pop-pop", 8, 1, 16, 4, 3, 0, 0,
+	  { { POP, POP }, { POP, POP }, { PUSH } }, { 2, 1, 1, 0 } },
 	/* an item overtakes a hole while another look passes both */
 	{ "empty", 4, 1, 2, 1, 0, 0, 0,
 	  { { PUSH, PUSH }, { PUSH, POP }, { POP } }, { 3, 1, 1, -1 } },
@@ -102,13 +112,13 @@ static const struct scenario scenarios[] = {
 	  { { PEEK, REQUEUE }, { POP, POP }, { PUSH } }, { 2, 1, 1, 0 } },
 	/* recovery, by several and of those who recover */
 	{ "push-recover", 2, 1, 1, 1, 0, 0, 0,
-	  { { PUSH }, { RECOVER, PUSH }, { RECOVER } }, { 0, 1, 0, 0 } },
+	  { { PUSH }, { RECOVER, PUSH }, { RECOVER } }, { 0, 2, 0, 1 } },
 	{ "pop-recover", 2, 1, 1, 1, 1, 0, 0,
-	  { { POP }, { RECOVER, POP }, { RECOVER } }, { 0, 1, 0, 0 } },
+	  { { POP }, { RECOVER, POP }, { RECOVER } }, { 0, 2, 0, 1 } },
 	{ "push2-push-recover", 2, 1, 3, 1, 0, 0, 0,
-	  { { PUSH_2 }, { PUSH }, { RECOVER, POP } }, { 1, 1, 0, 0 } },
+	  { { PUSH_2 }, { PUSH }, { RECOVER, POP } }, { 1, 2, 0, 1 } },
 	{ "pop-pop-recover", 1, 1, 2, 1, 2, 0, 0,
-	  { { POP }, { POP }, { RECOVER, PUSH } }, { 1, 1, 0, 0 } },
+	  { { POP }, { POP }, { RECOVER, PUSH } }, { 1, 2, 0, 1 } },
 	/* sleeping: nobody may wait for time to pass */
 	{ "wait-push", 2, 1, 1, 1, 0, 0, 0, { { POP_WAIT }, { PUSH } }, { 3, 2, 2, 1 } },
 	{ "wait-wait-push2", 2, 1, 2, 1, 0, 0, 0,
@@ -131,7 +141,7 @@ static const struct scenario scenarios[] = {
 	{ "dead-letter-push", 1, 2, 1, 1, 1, 0, 1,
 	  { { PEEK, REQUEUE }, { POP }, { PUSH | LANE_1 } }, { 2, 1, 1, 0 } },
 	{ "dead-letter-recover", 2, 2, 1, 1, 1, 0, 1,
-	  { { PEEK, REQUEUE, POP }, { RECOVER, POP_ANY }, { RECOVER } }, { 0, 1, 0, 0 } },
+	  { { PEEK, REQUEUE, POP }, { RECOVER, POP_ANY }, { RECOVER } }, { 0, 2, 0, 1 } },
 };
 
 static struct op op_of(const struct scenario *s, int self, int k)
@@ -650,8 +660,10 @@ static void prepare(const struct scenario *s)
 	}
 	sim_owner(-1);
 	for (i = 0; i < s->laps; i++) {
-		push_one(handle[CHECKER], 0, LAST_ID);
-		must(shmq_pop(handle[CHECKER], 0, &it, sizeof it, NULL, SHMQ_NOWAIT) > 0);
+		struct shmq *q = handle[i % (nr + 1) < nr ? i % (nr + 1) : CHECKER];
+
+		push_one(q, 0, LAST_ID);
+		must(shmq_pop(q, 0, &it, sizeof it, NULL, SHMQ_NOWAIT) > 0);
 	}
 	for (i = 0; i < s->fill; i++)
 		push_one(handle[CHECKER], 0, (uint8_t)(i + 1));
