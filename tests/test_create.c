@@ -660,8 +660,104 @@ START_TEST(a_creator_killed_at_random_leaves_a_whole_queue_or_nothing)
 }
 END_TEST
 
+static int come_and_go(void *arg)
+{
+	struct life *l = arg;
+	struct shmq *q, *d;
+	void *buf;
+
+	for (;;) {
+		atomic_store(&l->inside, 1);
+		must_eq(shmq_open(&q, "q", 0), 0);
+		must_eq(shmq_dup(q, &d), 0);
+		atomic_store(&l->inside, 0);
+		if (atomic_fetch_add(&l->made, 1) % 2)
+			must_eq(shmq_reserve(d, 0, &buf, SHMQ_NOWAIT), 0);
+		atomic_store(&l->inside, 2);
+		shmq_close(q);
+		shmq_close(d);
+	}
+	return 0;
+}
+
+START_TEST(a_process_killed_at_random_in_open_or_close_costs_nothing)
+{
+	struct life *l = shared(sizeof(*l));
+	struct rng r = rng_of(seed("come and go"), 0);
+	long kills = counts(300), inside[3] = { 0 };
+	struct shmq *q = create_attach("q", 1, 50, 8);
+	struct shmq_stat st;
+	uint64_t v = 0;
+
+	for (long i = 0; i < kills; i++) {
+		pid_t pid;
+
+		atomic_store(&l->inside, 0);
+		pid = spawn(come_and_go, l);
+		while (atomic_load(&l->inside) == 0)
+			sched_yield();
+		sleep_ns(rng_below(&r, 2 * MS));
+		kill(pid, SIGKILL);
+		must_eq(reap(pid), SIGNALLED + SIGKILL);
+		inside[atomic_load(&l->inside)]++;
+		must_eq(shmq_recover(q, NULL), 0);
+		stat_of(q, &st);
+		must_eq(st.nr_participants, 1);
+		must_eq(st.nr_dead, 0);
+		must_eq(st.lanes[0].unfinished, 0);
+		for (int k = 0; k < 50; k++)
+			must_eq(shmq_push(q, 0, &v, 8, SHMQ_NOWAIT), 0);
+		must_eq(shmq_push(q, 0, &v, 8, SHMQ_NOWAIT), -EAGAIN);
+		for (int k = 0; k < 50; k++)
+			must_eq(shmq_pop(q, 0, &v, 8, NULL, SHMQ_NOWAIT), 8);
+	}
+	fprintf(stderr, "# %ld kills, %ld in open, %ld in close\n", kills, inside[1],
+		inside[2]);
+	must(inside[1] > 0 && inside[2] > 0);
+	shmq_close(q);
+}
+END_TEST
+
 /* One call between two marks; ends before the system call that is asked for. */
-enum call { CREATE, OPEN, DUP, CLOSE, UNLINK, PUSH_POP, NR_CALLS };
+enum call { CREATE, OPEN, DUP, CLOSE, UNLINK, PUSH_POP, RECOVER, NR_CALLS };
+
+/* Dies with an item and a reservation. */
+static int leaves_work(void *arg)
+{
+	struct shmq *q = attach("q");
+	struct shmq_lease lease;
+	void *buf;
+
+	(void)arg;
+	must_eq(shmq_push(q, 1, "held", 4, SHMQ_NOWAIT), 0);
+	must_eq(shmq_peek(q, 1, &lease, SHMQ_NOWAIT), 0);
+	must_eq(shmq_reserve(q, 1, &buf, SHMQ_NOWAIT), 0);
+	raise(SIGKILL);
+	return 1;
+}
+
+/* Whoever was killed in recovering them: the next one finishes it. */
+static void work_is_given_back(void)
+{
+	struct shmq *q = attach("q");
+	struct shmq_info info;
+	struct shmq_stat st;
+	char buf[64];
+
+	must_eq(shmq_recover(q, NULL), 0);
+	stat_of(q, &st);
+	must_eq(st.nr_participants, 1);
+	must_eq(st.nr_dead, 0);
+	must_eq(st.lanes[1].held, 0);
+	must_eq(st.lanes[1].unfinished, 0);
+	must_eq(shmq_pop(q, 1, buf, 64, &info, SHMQ_NOWAIT), 4);
+	must_eq(info.attempts, 2);
+	must_eq(shmq_pop(q, 1, buf, 64, NULL, SHMQ_NOWAIT), -EAGAIN);
+	for (int i = 0; i < 100; i++)
+		must_eq(shmq_push(q, 1, "x", 1, SHMQ_NOWAIT), 0);
+	must_eq(shmq_push(q, 1, "x", 1, SHMQ_NOWAIT), -EAGAIN);
+	shmq_close(q);
+}
 
 static int one_call(void *arg)
 {
@@ -670,8 +766,10 @@ static int one_call(void *arg)
 	struct shmq *q = NULL, *d = NULL;
 	char buf[64];
 
-	if (what == DUP || what == CLOSE || what == PUSH_POP)
+	if (what == DUP || what == CLOSE || what == PUSH_POP || what == RECOVER)
 		must_eq(shmq_open(&q, "q", 0), 0);
+	if (what == RECOVER)
+		must_eq(reap(spawn(leaves_work, NULL)), SIGNALLED + SIGKILL);
 	trace_mark();
 	switch (what) {
 	case CREATE: must_eq(shmq_create("q", &c), 0); break;
@@ -679,6 +777,7 @@ static int one_call(void *arg)
 	case DUP: must_eq(shmq_dup(q, &d), 0); break;
 	case CLOSE: shmq_close(q); break;
 	case UNLINK: must_eq(shmq_unlink("q"), 0); break;
+	case RECOVER: must_eq(shmq_recover(q, NULL), 0); break;
 	default:
 		must_eq(shmq_push(q, 1, "x", 1, (int64_t)SECOND), 0);
 		must_eq(shmq_pop(q, 1, buf, 64, NULL, (int64_t)SECOND), 1);
@@ -714,6 +813,8 @@ START_TEST(a_process_killed_at_any_system_call_leaves_the_queue_usable)
 			struct shmq *h[16];
 
 			works("q");
+			if (what == RECOVER)
+				work_is_given_back();
 			/* The slot of the dead one is to be had again. */
 			for (int i = 0; i < 16; i++)
 				h[i] = attach("q");
@@ -764,6 +865,7 @@ static Suite *suite(void)
 	t = suite_case(s, "death", 120);
 	tcase_add_test(
 		t, a_creator_killed_at_random_leaves_a_whole_queue_or_nothing);
+	tcase_add_test(t, a_process_killed_at_random_in_open_or_close_costs_nothing);
 	tcase_add_loop_test(
 		t, a_process_killed_at_any_system_call_leaves_the_queue_usable,
 		0, NR_CALLS);
