@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # The command-line tools from outside, as shells and people use them.
 #
-#   test_tools.sh DIRECTORY     where the built shmq-* commands are
+#   test_tools.sh DIRECTORY HOLD     where the built shmq-* commands are, and hold (holder.c)
 #
 # Prints TAP. Queues are made in a directory of their own below /dev/shm, which is
 # removed at the end, as is every process that was started here.
@@ -10,7 +10,9 @@ set -u
 LC_ALL=C
 export LC_ALL
 
-[ $# = 1 ] && [ -x "$1/shmq-stat" ] || { echo "Bail out! usage: $0 DIRECTORY"; exit 64; }
+[ $# = 2 ] && [ -x "$1/shmq-stat" ] && [ -x "$2" ] ||
+	{ echo "Bail out! usage: $0 DIRECTORY HOLD"; exit 64; }
+hold=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
 PATH=$(cd "$1" && pwd):$PATH
 SHMQ_DIR=$(mktemp -d /dev/shm/shmq-test-XXXXXX) || { echo "Bail out! no /dev/shm"; exit 1; }
 export PATH SHMQ_DIR
@@ -99,7 +101,7 @@ now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 # ---- help and usage ---------------------------------------------------------------
 
-for tool in shmq-create shmq-stat shmq-push shmq-pop shmq-rm; do
+for tool in shmq-create shmq-stat shmq-push shmq-pop shmq-rm shmq-doctor shmq-recover; do
 	begin "$tool --help shows two examples first and exits 0"
 	run $tool --help
 	want_rc 0
@@ -164,6 +166,10 @@ usage 'no such group' shmq-create a --group no.such.group
 usage 'names a lane' shmq-create a/high
 usage 'needs a name' shmq-create /
 usage 'at most 200' shmq-create "$(printf '%0201d' 0)"
+usage 'not a number' shmq-create a --max-attempts 0
+usage '61 attempts; give 1 to 60' shmq-create a --max-attempts 61
+usage 'no such lane; choose from high normal low' shmq-create a --dead-letter bin
+usage 'no such lane; choose from x' shmq-create a --lane x:1 --dead-letter 1
 usage 'letters, digits' shmq-create 'a b'
 usage 'letters, digits' shmq-pop 'a b'
 usage 'letters, digits' shmq-rm '..%'
@@ -180,6 +186,14 @@ usage 'not a number' shmq-pop a --count 0
 usage '--all or --count' shmq-pop a --all --count 1
 usage 'choose' shmq-pop a --all --follow
 usage '--follow waits for ever' shmq-pop a --follow --timeout 1
+usage 'bytes of the message alone' shmq-pop a -0 --exec cat
+usage 'bytes of the message alone' shmq-pop a --delimiter , --exec cat
+usage 'names a lane' shmq-doctor a/high
+usage 'which queue' shmq-recover --yes
+usage 'one queue at a time' shmq-recover a b --yes
+usage 'names a lane' shmq-recover a/high --yes
+usage '--dry-run or --yes' shmq-recover a --dry-run --yes
+usage 'nobody to ask, stdin is no terminal: --yes does it, --dry-run looks' shmq-recover a
 usage 'no column' shmq-stat --columns queue,nonsense
 usage '--columns goes with the table' shmq-stat --json --columns queue
 usage 'one of -v' shmq-stat --json -v
@@ -233,6 +247,16 @@ want_part err 'it takes 64 participants, you asked for 3'
 want_part err 'it keeps no time stamps, you asked for --stamp'
 want_part err 'its mode is 0600, you asked for 0640'
 want_part err 'you asked for 12345'
+end
+
+begin "create names what differs in what becomes of messages that fail"
+run shmq-create jobs $shape --max-attempts 3 --dead-letter low
+want_rc 73
+want err 'shmq-create: jobs exists with another shape
+  it gives up after 60 deliveries, you asked for 3
+  its dead-letter lane is none, you asked for low
+  keep it:     shmq-create --if-missing with its shape   (shmq-stat jobs --as-create prints it)
+  replace it:  shmq-rm jobs'
 end
 
 begin "create of the same shape exits 73 without --if-missing"
@@ -785,7 +809,7 @@ want_same "$(json 'd["queues"][1]["lanes"][0]["oldest_ns"] > 0')" True 'age with
 want_same "$(json 'd["queues"][0]["lanes"][2]["oldest_ns"]')" 0 'age without --stamp'
 want_same "$(json '[(p["pid"], p["command"], p["alive"]) for p in d["queues"][2]["participants"]]')" \
 	"[($p, 'shmq-pop', True)]" 'participants of quiet'
-want_same "$(json '" ".join(d["queues"][0]["lanes"][0])')" 'name depth held capacity pushed popped rejected oldest_ns unfinished redelivered' 'keys of a lane'
+want_same "$(json '" ".join(d["queues"][0]["lanes"][0])')" 'name depth held capacity pushed popped rejected oldest_ns unfinished redelivered dead dropped' 'keys of a lane'
 want_same "$(json 'd["queues"][0]["item_size"], d["queues"][0]["mode"]')" "(256, '0600')" shape
 end
 
@@ -1073,8 +1097,608 @@ else
 	end
 fi
 
+# ---- pop --exec -------------------------------------------------------------------------
+
+begin "create -v marks the lane of dead letters, stat shows it, --as-create repeats it"
+run shmq-create -v work --lane in:10 --lane dead:10 --max-attempts 3 --dead-letter dead
+want_rc 0
+sed -i '1s/, [0-9.]* KiB reserved/, N KiB reserved/' "$T/err"
+want err 'created work: 2 lanes, 20 messages of up to 64 B, N KiB reserved
+  0 in     10   taken first
+  1 dead   10   dead letters
+try:  shmq-push work --lane in "hello"    shmq-stat work'
+run shmq-stat work -v
+want_part out 'given up after 3 deliveries that failed: to lane dead'
+run shmq-stat work --as-create
+want out 'shmq-create work --lane in:10 --lane dead:10 --msg-size 64 --participants 64 --mode 0600 --max-attempts 3 --dead-letter dead'
+run sh -c "$(cat "$T/out") --if-missing"
+want_rc 0
+run shmq-stat work --json
+want_same "$(json 'd["queues"][0]["max_attempts"], d["queues"][0]["dead_lane"]')" "(3, 'dead')" \
+	'what becomes of them'
+end
+
+begin "pop --exec: the message is stdin, the environment says which"
+shmq-push work/in one two
+run shmq-pop work --exec 'cat; echo " $SHMQ_QUEUE/$SHMQ_LANE $SHMQ_ATTEMPTS"'
+want_rc 0
+want out 'one work/in 1'
+want_none err
+want_same "$(cells work depth,held,popped)" '1 0 1' depth,held,popped
+end
+
+begin "pop --exec: a command that fails puts the message back, before newer ones"
+shmq-push work/in three
+run shmq-pop work --exec 'exit 3'
+want_rc 1
+want_none out
+want err 'shmq-pop: the command exited with 3; the message is back in work/in, delivery 1 of 3'
+run shmq-pop work --exec 'kill -9 $$'
+want_rc 1
+want err 'shmq-pop: the command was killed by signal 9; the message is back in work/in, delivery 2 of 3'
+run shmq-pop work -v --exec 'cat; echo " $SHMQ_ATTEMPTS"'
+want_rc 0
+want out 'two 3'
+want err 'work/in  3 B  attempts 3'
+end
+
+begin "pop --exec: the message is held while the command runs"
+run shmq-pop work --exec 'shmq-stat work --no-header --columns depth,held,popped | tr -s " "'
+want_rc 0
+want out '0 1 2'
+want_same "$(cells work depth,held,popped)" '0 0 3' depth,held,popped
+run shmq-pop work --exec cat
+want_rc 75
+want_part err 'work is empty'
+run shmq-pop work --exec cat --timeout 10ms
+want_rc 75
+want_part err 'work is still empty after 10 ms'
+end
+
+begin "pop --exec --all ends at the first failure; --count counts what is done"
+shmq-push work/in 1 2 bad 3
+run shmq-pop work --all --exec 'read -r x; echo "$x"; [ "$x" != bad ]'
+want_rc 1
+want out '1
+2
+bad'
+run shmq-pop work --count 2 --exec 'cat; echo'
+want_rc 0
+want out 'bad
+3'
+shmq-push work/in 1 2
+run shmq-pop work --all --exec 'cat; echo'
+want_rc 0
+want out '1
+2'
+end
+
+begin "pop --exec --follow goes on after a failure, and gives up after --max-attempts"
+shmq-push work/in 1 bad 2 3
+t0=$(now_ms)
+run timeout 20 shmq-pop work/in --follow --count 3 --exec 'read -r x; echo "$x $SHMQ_ATTEMPTS"; [ "$x" != bad ]'
+t1=$(now_ms)
+want_rc 0
+want out '1 1
+bad 1
+bad 2
+bad 3
+2 1
+3 1'
+want_part err 'back in work/in, delivery 2 of 3'
+want_part err 'back in work/in, delivery 3 of 3: it goes to the dead-letter lane dead'
+[ $((t1 - t0)) -ge 700 ] || fault "pauses of 100, 200 and 400 ms took $((t1 - t0)) ms"
+want_same "$(cells work depth,letters,dropped,state)" '1 1 0 1 dead letter' 'dead letters'
+run shmq-stat --check work --warn letters=1
+want_rc 1
+want_part out ', 1 dead letter | '
+run shmq-pop work/dead
+want out bad
+want_same "$(cells work letters,state)" '0 ok' 'dead letters after pop'
+end
+
+begin "without a dead-letter lane the message is dropped and counted"
+shmq-create drops --lane x:4 --max-attempts 1
+shmq-push drops bad
+run shmq-pop drops --exec false
+want_rc 1
+want err 'shmq-pop: the command exited with 1; the message is back in drops/x, delivery 1 of 1: it is dropped'
+run shmq-pop drops
+want_rc 75
+want_same "$(cells drops depth,letters,dropped,state)" '0 0 1 ok' 'numbers'
+run shmq-stat --check drops --crit dropped=1
+want_rc 2
+want_part out ', 1 dropped | '
+end
+
+begin "messages in the dead-letter lane are never given up, and may be put there by hand"
+shmq-create plain --lane in:4 --lane dead:4 --max-attempts 1 --dead-letter dead
+shmq-push plain/dead 1
+run shmq-doctor plain -q
+want_none out
+run shmq-pop plain --exec false
+want err 'shmq-pop: the command exited with 1; the message is back in plain/dead, delivery 1 of 1'
+run shmq-pop plain --exec false
+want err 'shmq-pop: the command exited with 1; the message is back in plain/dead, delivery 2'
+run shmq-pop plain
+want_rc 0
+want out 1
+shmq-rm plain
+end
+
+begin "pop --exec --follow ends if there is no such command"
+shmq-push work/in 1
+run timeout 20 shmq-pop work --follow --exec no-such-command-here
+want_rc 1
+want_part err 'the command exited with 127; the message is back in work/in'
+want_part err 'it would fail for every message; stopped'
+want_same "$(cells work depth)" 1 depth
+shmq-pop work >"$T/out"
+end
+
+begin "pop --exec: messages of the largest size, read whole or not at all"
+shmq-create large --lane x:4 --msg-size 1M
+shmq-push large <"$T/big"
+head -c 1048576 "$T/big" >"$T/in"
+run shmq-pop large --exec cat
+want_rc 0
+cmp -s "$T/in" "$T/out" || fault "bytes differ"
+: >"$T/out"
+shmq-push large <"$T/big"
+run shmq-pop large --exec true
+want_rc 0
+shmq-rm large
+rm "$T/big"
+end
+
+begin "pop --exec after SIGINT: the command ends, and its exit status counts"
+shmq-push work/in 1 2
+for code in 0 3; do
+	rm -f "$T/began" "$T/ended"
+	$interruptible shmq-pop work --all \
+		--exec "cat >$T/began; sleep 0.4; echo >$T/ended; exit $code" >"$T/out" 2>"$T/err" &
+	p=$! pids="$pids $!"
+	soon test -s "$T/began"
+	kill -INT $p
+	reap $p
+	want_rc 130
+	[ -e "$T/ended" ] || fault "the command did not end"
+done
+want_part err 'the command exited with 3; the message is back in work/in'
+want_part err 'interrupted; 0 messages taken from work'
+want_same "$(cells work depth,held)" '1 0' depth,held
+run shmq-pop -v work
+want out 2
+want_part err 'attempts 2'
+end
+
+# ---- doctor and recover ----------------------------------------------------------------------
+
+mkdir "$T/root"
+doctor() { # ARGUMENT...: without the machine, and without what a machine may have of its own
+	run shmq-doctor --root "$T/root" "$@"
+	sed -i '1,/^queues$/d' "$T/out"
+	same_each_time
+}
+same_each_time() { # replace what differs from run to run in out
+	sed -Ei 's/(pushed|attached) [0-9.]+ [mu]?s ago/\1 N ago/; s/ticket [0-9]+/ticket N/' "$T/out"
+}
+holding() { # ARGUMENT...: run hold in the background, sets p
+	rm -f "$T/holding"
+	"$hold" "$@" >"$T/holding" 2>&1 &
+	p=$! pids="$pids $!"
+	soon grep -qx holding "$T/holding"
+}
+killed() { # PID
+	kill -9 "$1"
+	reap "$1"
+}
+
+begin "doctor: nothing is wrong with queues that are at work"
+shmq-rm -q metrics quiet 2>/dev/null
+holding work 0 peek 0
+doctor work jobs
+want_rc 0
+want_none err
+want out '  ok    jobs
+  ok    work
+nothing is wrong'
+killed $p
+shmq-recover work --yes >/dev/null
+end
+
+begin "doctor: the machine"
+run shmq-doctor --root "$T/root" jobs
+want_rc 0
+grep -Eqx 'machine' "$T/out" || fault "no machine"
+grep -Eq "^  ok    kernel $(uname -r): futex yes, OFD locks yes, membarrier (yes|no), futex_waitv (yes|no|refused), io_uring (yes|no|refused), io_uring futex (yes|no) " \
+	"$T/out" || fault "no kernel"
+grep -Eq "^  ok    $SHMQ_DIR .*, [0-9.]+ MiB used by [0-9] queues\$" "$T/out" || fault "no directory"
+grep -Eq '^  ok    memory that may be locked: ' "$T/out" || fault "no limit"
+! grep -q logind "$T/out" || fault "a word on logind, which is not there"
+end
+
+begin "doctor and recover: a killed pop --exec, from the first look to the next pop"
+shmq-create --stamp doomed --lane high:4 --lane normal:4
+shmq-push doomed/normal "held at death" next
+shmq-pop doomed --exec "echo \$\$ >$T/child; exec sleep 100" >"$T/follow" 2>&1 &
+p=$! pids="$pids $!"
+soon test -s "$T/child"
+pids="$pids $(cat "$T/child")"
+killed $p
+doctor doomed
+want_rc 2
+want out "  FAIL  doomed/normal: ticket N is held by pid $p (shmq-pop), which is dead; pushed N ago
+        fix: shmq-recover doomed      (the message goes back to the head of the lane)
+1 problem"
+doctor -q
+want_rc 2
+run shmq-recover doomed --dry-run
+want_rc 0
+same_each_time
+want out "doomed/normal: would return 1 message (ticket N, 13 B, pushed N ago) and detach pid $p"
+want_same "$(cells doomed depth,held,dead)" '1 1 1' 'after a dry run'
+run shmq-recover doomed --yes
+want_rc 0
+want_none err
+want out "doomed/normal: returned 1 message, detached pid $p"
+want_same "$(cells doomed depth,held,dead)" '2 0 0' 'after recover'
+doctor doomed
+want_rc 0
+run shmq-recover doomed --yes
+want_rc 0
+want out 'doomed: nothing to do, nobody who is attached is dead'
+run shmq-pop -v doomed --count 2
+want out 'held at death
+next'
+want_part err 'doomed/normal  13 B  attempts 2'
+want_part err 'doomed/normal  4 B  attempts 1'
+gone() { ! kill -0 "$(cat "$T/child")"; }
+soon gone
+end
+
+begin "the message of a killed pop --exec is taken by one that waits"
+shmq-create pair --lane x:4
+shmq-push pair again
+shmq-pop pair --exec "echo >$T/child.2; exec sleep 100" >"$T/follow" 2>&1 &
+p=$! pids="$pids $!"
+soon test -s "$T/child.2"
+shmq-pop pair --follow --count 1 --exec 'cat; echo " $SHMQ_ATTEMPTS"' >"$T/out" 2>"$T/err" &
+a=$! pids="$pids $!"
+soon attached pair 2
+killed $p
+reap $a
+want_rc 0
+want out 'again 2'
+shmq-rm pair
+end
+
+begin "doctor -v: who is attached, alive or dead, holds what"
+seq 3 | shmq-push doomed/normal
+holding doomed 1 peek 2
+a=$p
+holding doomed 0 reserve
+kill -9 $a
+reap $a
+doctor -v doomed
+want_rc 2
+want out "  FAIL  doomed/normal: 2 messages are held by pid $a (hold), which is dead; pushed N ago
+        fix: shmq-recover doomed      (the messages go back to the head of the lane)
+        pid $a  hold  consumer  attached N ago  dead
+          doomed/normal ticket N  1 B  delivery 1  pushed N ago
+          doomed/normal ticket N  1 B  delivery 1  pushed N ago
+        pid $p  hold  producer  attached N ago  alive
+          doomed/high ticket N  unfinished push
+1 problem"
+end
+
+begin "doctor and recover: an unfinished push of a dead process, two lanes, two pids"
+killed $p
+doctor doomed
+want_rc 2
+grep -q "^  FAIL  doomed/high: ticket N, an unfinished push, is held by pid $p (hold), which is dead" "$T/out" ||
+	fault "no push"
+want_part out 'fix: shmq-recover doomed      (a push that is not finished is undone)'
+want_part out '2 problems'
+b=$p
+if [ $a -lt $b ]; then list="$a, $b"; else list="$b, $a"; fi
+[ $((a - b)) != -1 ] || list="$a-$b"
+run shmq-recover doomed --dry-run
+want out "doomed/high: would close 1 unfinished push
+doomed/normal: would return 2 messages (2 B)
+doomed: would detach pids $list"
+run shmq-recover doomed -y
+want_rc 0
+want out "doomed/high: closed 1 unfinished push
+doomed/normal: returned 2 messages
+doomed: detached pids $list"
+doctor doomed
+want_rc 0
+run shmq-pop doomed --all
+want out '1
+2
+3'
+shmq-rm doomed
+end
+
+begin "doctor and recover say when a message has used up its deliveries"
+shmq-push work/in poison
+shmq-pop -q work --exec false 2>/dev/null
+shmq-pop -q work --exec false 2>/dev/null
+holding work 0 peek 1
+killed $p
+doctor work
+want_rc 2
+want_part out 'fix: shmq-recover work      (1 message, after 3 deliveries, goes to the dead-letter lane dead)'
+run shmq-recover work --dry-run
+want_part out 'work/in: 1 message, after 3 deliveries, goes to the dead-letter lane dead'
+run shmq-recover work --yes
+want_part out "work/in: returned 1 message, detached pid $p"
+want_part out 'work/in: 1 message, after 3 deliveries, goes to the dead-letter lane dead'
+run shmq-pop work/in
+want_rc 75
+doctor work
+want_rc 1
+want out '  WARN  work/dead: 1 dead letter waits: given up after 3 deliveries
+        fix: take them out: shmq-pop work/dead --all
+1 warning'
+run shmq-pop work/dead
+want out poison
+doctor work
+want_rc 0
+end
+
+begin "doctor: a dead participant that holds nothing is a warning"
+holding work 0 peek 0
+killed $p
+doctor work
+want_rc 1
+want out "  WARN  work: pid $p (hold) is dead and still attached; it holds nothing
+        fix: shmq-recover work
+1 warning"
+run shmq-recover work --dry-run
+want out "work: would detach pid $p"
+run shmq-recover work --yes -q
+want_rc 0
+want_none out
+doctor work
+want_rc 0
+end
+
+begin "doctor: a holder that is stopped is a warning, and recover leaves it alone"
+shmq-push work/in 1
+holding work 0 peek 1
+doctor work
+want_rc 0
+kill -STOP $p
+stopped() { grep -q '^State:.T' "/proc/$p/status"; }
+soon stopped
+doctor work
+want_rc 1
+want out "  WARN  work/in: ticket N is held by pid $p (hold), which is stopped
+        fix: let it go on: kill -CONT $p    or give it up: kill -KILL $p
+1 warning"
+doctor -v work
+grep -Eq "^        pid $p  hold  consumer  attached .* ago  stopped\$" "$T/out" || fault "not stopped in -v"
+run shmq-recover work --yes
+want_rc 0
+want out 'work: nothing to do, nobody who is attached is dead'
+want_same "$(cells work held)" 1 held
+kill -CONT $p
+doctor work
+want_rc 0
+killed $p
+shmq-recover work --yes -q
+run shmq-pop work
+want out 1
+end
+
+begin "doctor and recover: a dead push that can not be told from a live one has to wait"
+holding work 0 push pending # may have drawn any ticket from here on
+a=$p
+holding work 0 push ticket
+killed $p
+kill -STOP $a
+doctor -v work
+want_rc 1
+want out "  WARN  work/in: ticket N, an unfinished push, is held by somebody who can not be told yet
+        fix: see who is stopped or dead: shmq-doctor work -v
+  WARN  work: pid $p (hold) is dead and still attached; it holds nothing
+        fix: shmq-recover work
+        pid $a  hold  producer  attached N ago  stopped
+        pid $p  hold  producer  attached N ago  dead
+        somebody who can not be told yet
+          work/in ticket N  unfinished push
+2 warnings"
+run shmq-recover work --dry-run
+want_rc 0
+want out "work: would detach pid $p
+work: 1 unfinished push of others or of the dead, which can not be told yet"
+run shmq-recover work --yes
+want_rc 75
+want_none out
+want err 'shmq-recover: work: 1 dead participant must wait: an unfinished push can not be told from that of a live process
+  try again in a moment; if it stays so, see who is stopped:  shmq-doctor work -v'
+killed $a
+run shmq-recover work --yes
+want_rc 0
+want_part out 'work: detached pids '
+doctor work
+want_rc 0
+end
+
+begin "doctor: full lanes, nobody reads, dropped messages, participants used up"
+shmq-create tight --lane x:20 --participants 2
+seq 19 | shmq-push tight
+doctor tight drops
+want_rc 1
+want out '  WARN  drops/x: 1 message dropped after 1 failed delivery
+        fix: find out why consumers fail; keep such messages: shmq-create --dead-letter LANE
+  WARN  tight/x: 95% full (19 of 20), nobody reads
+        fix: start a consumer; take a look with: shmq-pop tight
+2 warnings'
+shmq-pop tight >/dev/null
+doctor tight
+want_rc 0
+holding tight 0 peek 0
+a=$p
+holding tight 0 peek 0
+doctor tight
+want_rc 1
+want_part out 'WARN  tight: 2 of 2 participants are attached: soon nobody can attach any more'
+killed $a
+killed $p
+shmq-rm tight
+shmq-rm drops
+end
+
+begin "doctor: what is not there, no queue, or not readable"
+seq 100000 >"$SHMQ_DIR/shmq.bad"
+chmod 600 "$SHMQ_DIR/shmq.bad"
+doctor missing bad work
+want_rc 2
+grep -q '^  FAIL  bad: ' "$T/out" || fault "bad"
+want_part out '        fix: if it is in the way: shmq-rm --force bad'
+grep -q '^  FAIL  missing: ' "$T/out" || fault "missing"
+want_part out '        fix: see which there are: shmq-stat --names'
+want_part out '  ok    work'
+want_part out '2 problems'
+rm "$SHMQ_DIR/shmq.bad"
+run shmq-recover missing --yes
+want_rc 66
+SHMQ_DIR=$T/nowhere run shmq-doctor --root "$T/root"
+want_rc 2
+want_part out "  FAIL  $T/nowhere: No such file or directory"
+end
+
+begin "doctor: a directory that is not on a tmpfs is a warning"
+disk=$(mktemp -d)
+if [ "$(stat -f -c %T "$disk")" = tmpfs ]; then
+	skip "$disk is on a tmpfs"
+else
+	SHMQ_DIR=$disk run shmq-doctor --root "$T/root"
+	want_rc 1
+	grep -q "^  WARN  $disk is on .*, not on a tmpfs" "$T/out" || fault "no warning"
+	end
+fi
+rmdir "$disk"
+
+begin "doctor --json is valid and has findings, participants and holds"
+shmq-push work/in 1
+holding work 0 peek 1
+killed $p
+run shmq-doctor --root "$T/root" --json work
+want_rc 2
+want_none err
+want_same "$(json 'd["schema"], d["problems"], d["warnings"]')" "('shmq-doctor/1', 1, 0)" head
+want_same "$(json '[(f["level"], f["section"], f["lane"]) for f in d["findings"] if f["id"] == "held-by-dead"]')" \
+	"[('fail', 'queues', 'in')]" finding
+want_same "$(json '[f["fix"].split()[:2] for f in d["findings"] if f["fix"]]')" "[['shmq-recover', 'work']]" fix
+want_same "$(json '[(p["pid"], p["command"], p["alive"], p["stopped"], p["held"]) for p in d["queues"][0]["participants"]]')" \
+	"[($p, 'hold', False, False, 1)]" participants
+want_same "$(json '[(h["kind"], h["lane"], h["pid"], h["alive"], h["attempts"], h["bytes"]) for h in d["queues"][0]["holds"]]')" \
+	"[('message', 'in', $p, False, 0, 1)]" holds
+end
+
+begin "recover asks on a terminal; no answer but yes does anything"
+if ! has script; then
+	skip "no script(1)"
+else
+	say() { printf '%s\n' "$1" | script -qec "$2" /dev/null 2>"$T/err" | tr -d '\r' >"$T/out"; }
+	say n 'shmq-recover work'
+	want_part out "work/in: would return 1 message"
+	want_part out 'recover work? [y/N] '
+	want_part out 'nothing was changed'
+	want_same "$(cells work held)" 1 held
+	say y 'shmq-recover work'
+	want_part out "work/in: returned 1 message, detached pid $p"
+	want_same "$(cells work held,depth)" '0 1' held,depth
+	end
+fi
+shmq-pop work >"$T/out"
+
+logind() { # DIRECTORY below root, FILE, LINE...
+	mkdir -p "$T/root/$1/systemd/logind.conf.d" "$T/root/usr/lib/systemd"
+	: >"$T/root/usr/lib/systemd/systemd-logind"
+	file=$T/root/$1/systemd/$2
+	shift 2
+	printf '%s\n' "$@" >"$file"
+}
+begin "doctor: logind, its files in the order it reads them"
+for d in "$SHMQ_DIR" "$T" "$T/root"; do chmod go+rx "$d"; done
+logind etc logind.conf '[Login]' '#RemoveIPC=no' ' RemoveIPC = no ' '[Other]' 'RemoveIPC=yes'
+run shmq-doctor --root "$T/root" work
+want_part out '  ok    logind keeps IPC at logout (RemoveIPC=no)'
+logind usr/lib logind.conf.d/50-a.conf '[Login]' 'RemoveIPC=yes'
+run shmq-doctor --root "$T/root" work
+want_part out '  ok    logind removes IPC at logout (RemoveIPC=yes): no queue here is of a user who logs in'
+logind usr/lib logind.conf.d/60-b.conf '[Login]' 'RemoveIPC=no'
+run shmq-doctor --root "$T/root" work
+want_part out '(RemoveIPC=no)'
+logind etc logind.conf.d/60-b.conf '[Login]' 'KillUserProcesses=no'
+run shmq-doctor --root "$T/root" work
+want_part out '(RemoveIPC=yes)'
+want_rc 0
+end
+begin "doctor: logind removes the queues of users by name"
+if [ -n "$others" ]; then
+	skip "$others"
+else
+	as_nobody shmq-create theirs --lane x:4
+	run shmq-doctor --root "$T/root" theirs
+	want_rc 1
+	want_part out "  WARN  logind removes IPC at logout (RemoveIPC=yes): queues of user $(id -un 65534) (uid 65534) vanish when that user logs out"
+	want_part out '        fix: make them as a system user, or set RemoveIPC=no in /etc/systemd/logind.conf'
+	shmq-rm theirs
+	end
+fi
+rm -r "$T/root"
+mkdir "$T/root"
+
+begin "doctor needs read permission only, and says so where there is none"
+if [ -n "$others" ]; then
+	skip "$others"
+else
+	shmq-create shared --lane x:4 --mode 0440 --group 65534
+	run as_nobody shmq-doctor --root "$T/root" shared -v
+	want_rc 0
+	want_part out '  ok    shared'
+	run as_nobody shmq-recover shared --yes
+	want_rc 0
+	want out 'shared: nothing to do, nobody who is attached is dead'
+	chmod 0400 "$SHMQ_DIR/shmq.shared"
+	run as_nobody shmq-doctor --root "$T/root" shared
+	want_rc 1
+	grep -q '^  WARN  shared: ' "$T/out" || fault "no warning"
+	want_part out '        fix: look as its owner or as root'
+	shmq-rm shared
+	end
+fi
+
+begin "recover of a queue of another user needs --any-owner"
+if [ -n "$others" ]; then
+	skip "$others"
+else
+	as_nobody shmq-create theirs --lane x:4
+	as_nobody shmq-push theirs one
+	rm -f "$T/holding"
+	(exec setpriv --reuid=65534 --regid=65534 --clear-groups -- "$hold" theirs 0 peek 1) \
+		>"$T/holding" &
+	p=$! pids="$pids $!"
+	soon grep -qx holding "$T/holding"
+	killed $p
+	run shmq-recover theirs --yes
+	want_rc 77
+	want_part err '--any-owner'
+	run shmq-recover theirs --yes --any-owner
+	want_rc 0
+	want_part out 'theirs/x: returned 1 message'
+	shmq-rm theirs
+	end
+fi
+
 begin "nothing is left but what was made here"
-shmq-rm jobs
+shmq-rm jobs work
 run shmq-stat --names
 want_rc 0
 want_none out

@@ -2,9 +2,10 @@
 /*
  * shmq-create - make a queue, or explain why the one that is there is another.
  *
- * The shape of a queue is its lanes, message size, participants and time stamps;
- * mode and group belong to it where they were asked for. A queue of the same name
- * is never changed and never replaced by this command.
+ * The shape of a queue is its lanes, message size, participants, time stamps and what
+ * becomes of messages that fail again and again; mode and group belong to it where they
+ * were asked for. A queue of the same name is never changed and never replaced by this
+ * command.
  */
 #include <errno.h>
 #include <grp.h>
@@ -23,6 +24,8 @@ enum {
 	OPT_MODE,
 	OPT_GROUP,
 	OPT_STAMP,
+	OPT_MAX_ATTEMPTS,
+	OPT_DEAD_LETTER,
 	OPT_IF_MISSING,
 	OPT_DRY_RUN
 };
@@ -30,6 +33,7 @@ enum {
 struct args {
 	const char *name;
 	struct shmq_config cfg;
+	const char *dead_letter; /* lane, as given */
 	bool lanes, mode, group; /* given, so they count in a comparison */
 	bool if_missing, dry_run;
 };
@@ -45,6 +49,14 @@ static const struct argp_option options[] = {
 	 "producers and consumers attached at once (default 64)", 0},
 	{"stamp", OPT_STAMP, NULL, 0,
 	 "keep the time of each push, so that ages can be shown", 0},
+	{"max-attempts", OPT_MAX_ATTEMPTS, "N", 0,
+	 "deliveries of a message that may fail, by death of the consumer or by its "
+	 "wish, "
+	 "before it is given up, 1 to 60 (default 60)",
+	 0},
+	{"dead-letter", OPT_DEAD_LETTER, "LANE", 0,
+	 "lane that messages go to when they are given up (default: they are dropped)",
+	 0},
 	{"mode", OPT_MODE, "OCTAL", 0, "permission bits, set exactly (default 0600)", 1},
 	{"group", OPT_GROUP, "GROUP", 0, "group of the queue, by name or number", 1},
 	{"if-missing", OPT_IF_MISSING, NULL, 0,
@@ -87,6 +99,29 @@ static void add_lane(struct args *a, struct argp_state *state, const char *arg)
 	memset(lane->name, 0, sizeof(lane->name));
 	memcpy(lane->name, arg, len);
 	lane->capacity = tool_arg_count(state, "--lane capacity", colon + 1);
+}
+
+/* The lane of --dead-letter, by name or by number. */
+static void find_dead_letter(struct args *a, struct argp_state *state)
+{
+	char names[SHMQ_MAX_LANES * (SHMQ_LANE_NAME_MAX + 2)] = "";
+	unsigned long n;
+	char *end;
+
+	for (uint32_t i = 0; i < a->cfg.nr_lanes; i++) {
+		if (!strcmp(a->cfg.lanes[i].name, a->dead_letter)) {
+			a->cfg.dead_lane = (int32_t)i;
+			return;
+		}
+		strcat(strcat(names, " "), a->cfg.lanes[i].name);
+	}
+	n = strtoul(a->dead_letter, &end, 10);
+	if (a->dead_letter[0] < '0' || a->dead_letter[0] > '9' || *end ||
+	    n >= a->cfg.nr_lanes)
+		argp_error(state,
+			   "--dead-letter '%s': there is no such lane; choose from%s",
+			   a->dead_letter, names);
+	a->cfg.dead_lane = (int32_t)n;
 }
 
 static uint32_t parse_mode(struct argp_state *state, const char *arg)
@@ -141,6 +176,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_STAMP:
 		a->cfg.flags |= SHMQ_STAMP;
 		return 0;
+	case OPT_MAX_ATTEMPTS:
+		n = tool_arg_count(state, "--max-attempts", arg);
+		a->cfg.max_attempts = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+		return 0;
+	case OPT_DEAD_LETTER:
+		a->dead_letter = arg;
+		return 0;
 	case OPT_IF_MISSING:
 		a->if_missing = true;
 		return 0;
@@ -154,6 +196,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "which queue?");
+		return 0;
+	case ARGP_KEY_END:
+		if (a->dead_letter)
+			find_dead_letter(a, state);
 		return 0;
 	default:
 		return tool_parse(key, arg, state);
@@ -198,6 +244,33 @@ static void compare_lanes(const struct args *a, const struct shmq_stat *st, int 
 	}
 }
 
+/* Name of a dead-letter lane. */
+static const char *dead_lane(int32_t lane, const char *name)
+{
+	return lane == SHMQ_DROP ? "none" : name;
+}
+
+static void compare_giving_up(const struct args *a, const struct shmq_stat *st, int *nr)
+{
+	int32_t is = st->dead_lane, want = a->cfg.dead_lane;
+	char line[160];
+
+	if (st->max_attempts != a->cfg.max_attempts) {
+		snprintf(line, sizeof(line),
+			 "it gives up after %u deliver%s, you asked for %u",
+			 st->max_attempts, st->max_attempts == 1 ? "y" : "ies",
+			 a->cfg.max_attempts);
+		differ(nr, a, line);
+	}
+	if (is != want) {
+		snprintf(line, sizeof(line),
+			 "its dead-letter lane is %s, you asked for %s",
+			 dead_lane(is, st->lanes[is & (SHMQ_MAX_LANES - 1)].name),
+			 dead_lane(want, a->cfg.lanes[want & (SHMQ_MAX_LANES - 1)].name));
+		differ(nr, a, line);
+	}
+}
+
 /* Number of differences; all of them are printed. */
 static int compare(const struct args *a, const struct shmq_stat *st)
 {
@@ -223,6 +296,7 @@ static int compare(const struct args *a, const struct shmq_stat *st)
 		       st->flags & SHMQ_STAMP
 			       ? "it keeps time stamps, you did not ask for --stamp"
 			       : "it keeps no time stamps, you asked for --stamp");
+	compare_giving_up(a, st, &nr);
 	if (a->mode && st->mode != a->cfg.mode) {
 		snprintf(line, sizeof(line), "its mode is %04o, you asked for %04o",
 			 st->mode, a->cfg.mode);
@@ -249,7 +323,7 @@ static int taken(const struct args *a)
 		return err;
 	if (err)
 		return tool_fail(err, a->name, shmq_detail());
-	free(v.who);
+	tool_forget(&v);
 	if (compare(a, &v.st)) {
 		fprintf(stderr,
 			"  keep it:     shmq-create --if-missing with its shape   "
@@ -291,9 +365,10 @@ static void describe(FILE *f, const struct args *a, const char *verb, uint64_t b
 		a->name, cfg->nr_lanes, tool_s(cfg->nr_lanes), (uintmax_t)messages,
 		tool_s(messages), (uintmax_t)cfg->item_size, tool_bytes(bytes, human));
 	for (uint32_t i = 0; i < cfg->nr_lanes; i++)
-		fprintf(f, "  %u %-*s   %*ju%s\n", i, name_width, cfg->lanes[i].name,
+		fprintf(f, "  %u %-*s   %*ju%s%s\n", i, name_width, cfg->lanes[i].name,
 			cap_width, (uintmax_t)cfg->lanes[i].capacity,
-			!i && cfg->nr_lanes > 1 ? "   taken first" : "");
+			!i && cfg->nr_lanes > 1 ? "   taken first" : "",
+			(int32_t)i == cfg->dead_lane ? "   dead letters" : "");
 }
 
 static int no_directory(const struct args *a)
@@ -312,7 +387,7 @@ static int dry_run(const struct args *a, uint64_t bytes)
 	int err = tool_look(a->name, &v);
 
 	if (!err)
-		free(v.who);
+		tool_forget(&v);
 	if (err != -ENOENT)
 		return taken(a);
 	if (statvfs(shmq_dir(), &fs))

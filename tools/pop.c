@@ -7,7 +7,8 @@
  * popped at once than fits PIPE_BUF (or one message, if it is longer), and what is
  * popped is written before anything else. A reader that stalls or goes away thus
  * leaves the messages in the queue. When a write fails all the same, the number of
- * popped messages that were not written is reported.
+ * popped messages that were not written is reported. With --exec nothing can be lost
+ * that way: see pop_exec.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,34 +20,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "tool.h"
+#include "pop.h"
 
-enum { OPT_DELIMITER = 256, OPT_LANE, OPT_ALL, OPT_TIMEOUT, OPT_ANY_OWNER };
+enum { OPT_DELIMITER = 256, OPT_LANE, OPT_ALL, OPT_TIMEOUT, OPT_ANY_OWNER, OPT_EXEC };
 
 enum { BATCH = 64 };
-
-struct args {
-	struct tool_target from;
-	int delimiter;
-	const char *lane;
-	uint64_t count; /* 0: not given */
-	bool all, follow, timeout;
-	int64_t timeout_ns;
-	unsigned open_flags;
-};
-
-struct pop {
-	const struct args *args;
-	struct shmq *q;
-	struct shmq_stat st;
-	int lane;
-	char label[SHMQ_NAME_MAX + SHMQ_LANE_NAME_MAX + 2]; /* jobs, or jobs/high */
-	uint64_t want, written;
-	bool empty; /* found so: the end, whatever is still wanted */
-	int64_t timeout_ns;
-	int nr_room; /* messages of full size that @room holds, at most BATCH */
-	char *room;
-};
 
 static const struct argp_option options[] = {
 	{"count", 'n', "N", 0, "take N messages (default 1)", 0},
@@ -54,6 +32,10 @@ static const struct argp_option options[] = {
 	{"follow", 'f', NULL, 0, "take messages for ever, wait when there are none", 0},
 	{"timeout", OPT_TIMEOUT, "TIME", 0,
 	 "wait so long for each message: 250ms, 1.5s, 2m (default: do not wait)", 0},
+	{"exec", OPT_EXEC, "CMD", 0,
+	 "run 'sh -c CMD' for each message, which is its stdin; the message is done when "
+	 "CMD exits with 0, else it goes back to the queue",
+	 0},
 	{"lane", OPT_LANE, "LANE", 0,
 	 "take from this lane only, by name or number "
 	 "(default: the highest lane that has a message)",
@@ -72,14 +54,15 @@ static const struct argp_option options[] = {
 static const char doc[] =
 	"Take messages and write each to stdout, highest lane first.\n\n"
 	"  shmq-pop jobs --count 2\n"
-	"  shmq-pop jobs/high --follow -0 | xargs -0 -n 1 ./resize.sh\n"
-	"\vExit status: 0 done; 64 bad usage; 65 not a queue; 66 no such queue or lane; "
+	"  shmq-pop jobs/high --follow --exec ./resize.sh\n"
+	"\vExit status: 0 done; 1 the command of --exec failed; 64 bad usage; 65 not a "
+	"queue; 66 no such queue or lane; "
 	"74 stdout could not be written; 75 empty, or fewer than --count; "
 	"77 no permission; 130 interrupted.";
 
 /* ---- options ---- */
 
-static void check_args(const struct args *a, struct argp_state *state)
+static void check_args(const struct pop_args *a, struct argp_state *state)
 {
 	if (!a->from.name[0])
 		argp_error(state, "which queue?");
@@ -93,11 +76,15 @@ static void check_args(const struct args *a, struct argp_state *state)
 			   "--all ends when the queue is empty, --follow never: choose");
 	if (a->follow && a->timeout)
 		argp_error(state, "--follow waits for ever; with --timeout use --all");
+	if (a->command && a->ending)
+		argp_error(state,
+			   "--exec gives the command the bytes of the message alone; "
+			   "leave out -0 and --delimiter");
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-	struct args *a = state->input;
+	struct pop_args *a = state->input;
 
 	switch (key) {
 	case 'n':
@@ -118,9 +105,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case '0':
 		a->delimiter = '\0';
+		a->ending = true;
 		return 0;
 	case OPT_DELIMITER:
 		a->delimiter = tool_arg_delimiter(state, arg);
+		a->ending = true;
+		return 0;
+	case OPT_EXEC:
+		a->command = arg;
 		return 0;
 	case OPT_ANY_OWNER:
 		a->open_flags |= SHMQ_ANY_OWNER;
@@ -141,40 +133,39 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* ---- ends ---- */
 
-static int say_interrupted(const struct pop *p, int lost)
+int pop_say_interrupted(const struct pop *p, int lost)
 {
 	if (lost)
 		tool_error("interrupted; %ju written, %d popped message%s lost",
-			   (uintmax_t)p->written, lost, tool_s((uint64_t)lost));
+			   (uintmax_t)p->done, lost, tool_s((uint64_t)lost));
 	else if (tool_talk != TOOL_QUIET)
-		tool_error("interrupted; %ju message%s taken from %s",
-			   (uintmax_t)p->written, tool_s(p->written), p->label);
+		tool_error("interrupted; %ju message%s taken from %s", (uintmax_t)p->done,
+			   tool_s(p->done), p->label);
 	return 128 + tool_signal;
 }
 
 static int say_write_error(const struct pop *p, int err, int lost)
 {
 	tool_error("stdout: %s; %ju written, %d popped message%s lost", strerror(err),
-		   (uintmax_t)p->written, lost, tool_s((uint64_t)lost));
+		   (uintmax_t)p->done, lost, tool_s((uint64_t)lost));
 	return EX_IOERR;
 }
 
-/* Nothing (more) to take. Returns the exit code. */
-static int say_empty(struct pop *p, int err)
+int pop_say_empty(struct pop *p, int err)
 {
 	char waited[TOOL_HUMAN_MAX + 8] = "", age[TOOL_HUMAN_MAX];
 
 	p->empty = true;
-	if (p->args->all && p->written)
+	if (p->args->all && p->done)
 		return 0;
 	if (tool_talk == TOOL_QUIET)
 		return EX_TEMPFAIL;
 	if (err == -ETIMEDOUT)
 		snprintf(waited, sizeof(waited), " after %s",
 			 tool_age((uint64_t)p->timeout_ns, age));
-	if (p->written)
+	if (p->done)
 		tool_error("%s is empty%s; %ju of %ju taken", p->label, waited,
-			   (uintmax_t)p->written, (uintmax_t)p->want);
+			   (uintmax_t)p->done, (uintmax_t)p->want);
 	else if (err == -ETIMEDOUT)
 		tool_error("%s is still empty%s", p->label, waited);
 	else
@@ -226,7 +217,7 @@ static int write_messages(struct pop *p, const struct iovec *items, int n)
 			return (int)done;
 		for (; done > 0 && (size_t)done >= out[first].iov_len; first++) {
 			done -= (ssize_t)out[first].iov_len;
-			p->written += first & 1;
+			p->done += first & 1;
 		}
 		if (done > 0) {
 			out[first].iov_base = (char *)out[first].iov_base + done;
@@ -236,21 +227,20 @@ static int write_messages(struct pop *p, const struct iovec *items, int n)
 	return 0;
 }
 
-static void say_messages(const struct pop *p, const struct shmq_info *infos, int n)
+const char *pop_lane_name(const struct pop *p, const struct shmq_info *info)
+{
+	return info->lane < p->st.nr_lanes ? p->st.lanes[info->lane].name : "?";
+}
+
+void pop_say_message(const struct pop *p, const struct shmq_info *info)
 {
 	char age[TOOL_HUMAN_MAX];
 
-	for (int i = 0; i < n; i++) {
-		const struct shmq_info *info = &infos[i];
-		const char *lane =
-			info->lane < p->st.nr_lanes ? p->st.lanes[info->lane].name : "?";
-
-		fprintf(stderr, "%s/%s  %u B  attempts %u", p->args->from.name, lane,
-			info->len, info->attempts);
-		if (p->st.flags & SHMQ_STAMP)
-			fprintf(stderr, "  waited %s", tool_age(info->wait_ns, age));
-		fputc('\n', stderr);
-	}
+	fprintf(stderr, "%s/%s  %u B  attempts %u", p->args->from.name,
+		pop_lane_name(p, info), info->len, info->attempts);
+	if (p->st.flags & SHMQ_STAMP)
+		fprintf(stderr, "  waited %s", tool_age(info->wait_ns, age));
+	fputc('\n', stderr);
 }
 
 /* ---- popping ---- */
@@ -260,7 +250,7 @@ static int pop_some(struct pop *p)
 {
 	struct iovec items[BATCH];
 	struct shmq_info infos[BATCH];
-	uint64_t before = p->written, left = p->want - p->written;
+	uint64_t before = p->done, left = p->want - p->done;
 	int n = left < (uint64_t)p->nr_room ? (int)left : p->nr_room;
 	int err = wait_for_stdout();
 
@@ -273,33 +263,39 @@ static int pop_some(struct pop *p)
 	if (n == -EINTR)
 		return 0; /* the caller looks at tool_signal */
 	if (n == -EAGAIN || n == -ETIMEDOUT)
-		return say_empty(p, n);
+		return pop_say_empty(p, n);
 	if (n < 0)
 		return tool_fail(n, p->label, NULL);
-	if (tool_talk == TOOL_VERBOSE)
-		say_messages(p, infos, n);
+	for (int i = 0; i < n && tool_talk == TOOL_VERBOSE; i++)
+		pop_say_message(p, &infos[i]);
 	err = write_messages(p, items, n);
 	if (err == -EINTR)
-		return say_interrupted(p, n - (int)(p->written - before));
-	return err ? say_write_error(p, -err, n - (int)(p->written - before)) : 0;
+		return pop_say_interrupted(p, n - (int)(p->done - before));
+	return err ? say_write_error(p, -err, n - (int)(p->done - before)) : 0;
 }
 
-static int pop_all(struct pop *p)
+/* Room for a batch: what one write can take without blocking half-way. */
+static int make_room(struct pop *p)
 {
-	const struct args *a = p->args;
 	size_t per_message = p->st.item_size + 1;
-	int rc = 0;
 
-	p->want = a->count ? a->count : a->all || a->follow ? UINT64_MAX : 1;
-	p->timeout_ns = a->follow ? SHMQ_FOREVER : a->timeout_ns;
 	p->nr_room = per_message < PIPE_BUF ? (int)(PIPE_BUF / per_message) : 1;
 	if (p->nr_room > BATCH)
 		p->nr_room = BATCH;
 	p->room = malloc((size_t)p->nr_room * p->st.item_size);
-	if (!p->room)
-		return tool_fail(-ENOMEM, p->label, NULL);
-	while (!rc && !p->empty && p->written < p->want)
-		rc = tool_signal ? say_interrupted(p, 0) : pop_some(p);
+	return p->room ? 0 : tool_fail(-ENOMEM, p->label, NULL);
+}
+
+static int pop_all(struct pop *p)
+{
+	const struct pop_args *a = p->args;
+	int (*some)(struct pop *) = a->command ? pop_exec : pop_some;
+	int rc = a->command ? 0 : make_room(p);
+
+	p->want = a->count ? a->count : a->all || a->follow ? UINT64_MAX : 1;
+	p->timeout_ns = a->follow ? SHMQ_FOREVER : a->timeout_ns;
+	while (!rc && !p->empty && p->done < p->want)
+		rc = tool_signal ? pop_say_interrupted(p, 0) : some(p);
 	free(p->room);
 	return rc;
 }
@@ -307,7 +303,7 @@ static int pop_all(struct pop *p)
 /* What is taken from: one lane, or all of them. */
 static int choose_lane(struct pop *p)
 {
-	const struct args *a = p->args;
+	const struct pop_args *a = p->args;
 	const char *lane = a->lane ? a->lane : a->from.lane;
 	int rc;
 
@@ -326,14 +322,14 @@ int main(int argc, char **argv)
 {
 	static const struct argp argp = {options, parse, "NAME[/LANE]", doc,
 					 NULL,    NULL,  NULL};
-	struct args a = {.delimiter = '\n', .timeout_ns = SHMQ_NOWAIT};
+	struct pop_args a = {.delimiter = '\n', .timeout_ns = SHMQ_NOWAIT};
 	struct pop p = {.args = &a};
 	int rc;
 
 	tool_init();
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
 	tool_signals();
-	if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY)
+	if (!a.command && (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY)
 		return say_write_error(&p, EBADF, 0); /* see it before the first pop */
 	rc = tool_open(&p.q, &p.st, a.from.name, a.open_flags);
 	if (rc)

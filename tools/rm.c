@@ -78,32 +78,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* ---- who is there ---- */
 
-static int by_pid(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* "pid 7" or "pids 12, 51001-51005"; a process with several handles counts once. */
-static void print_pids(FILE *f, uint32_t *pids, int n)
-{
-	int nr = 0;
-
-	qsort(pids, (size_t)n, sizeof(*pids), by_pid);
-	for (int i = 0; i < n; i++)
-		if (!nr || pids[nr - 1] != pids[i])
-			pids[nr++] = pids[i];
-	fprintf(f, "pid%s ", nr == 1 ? "" : "s");
-	for (int i = 0, end; i < nr; i = end + 1) {
-		for (end = i; end + 1 < nr && pids[end + 1] == pids[end] + 1;)
-			end++;
-		fprintf(f, "%s%u", i ? ", " : "", pids[i]);
-		if (end > i)
-			fprintf(f, "-%u", pids[end]);
-	}
-}
-
 /*
  * "5 live producers (pids 51001-51005), 1 live consumer (pid 7)" to @f, by role.
  * Returns the number of live participants.
@@ -125,7 +99,7 @@ static int print_live(FILE *f, const struct tool_view *v)
 			continue;
 		fprintf(f, "%s%d live %s%s (", total ? ", " : "", n, kinds[role],
 			tool_s((uint64_t)n));
-		print_pids(f, pids, n);
+		tool_print_pids(f, pids, n);
 		fputc(')', f);
 		total += n;
 	}
@@ -180,7 +154,7 @@ static int inspect(const struct args *a, struct queue *q)
 		rc = refuse(q->name, who);
 	}
 	free(who);
-	free(v.who);
+	tool_forget(&v);
 	return rc;
 }
 

@@ -42,8 +42,8 @@ static const struct argp_option options[] = {
 	 3},
 	{"warn", OPT_WARN, "LIMITS", 0,
 	 "with --check: depth=80% or depth=N (of any lane), "
-	 "readers=N (or fewer), age=TIME, dead=N; several with commas (default "
-	 "depth=80%)",
+	 "readers=N (or fewer), age=TIME, dead=N, letters=N, dropped=N; several with "
+	 "commas (default depth=80%)",
 	 3},
 	{"crit", OPT_CRIT, "LIMITS", 0, "the same (default depth=95%)", 3},
 	TOOL_OPT_HELP,
@@ -200,7 +200,7 @@ static int check(const struct stat_args *a)
 		return CHECK_UNKNOWN;
 	}
 	rc = stat_check(&v, &a->warn, &a->crit);
-	free(v.who);
+	tool_forget(&v);
 	return rc;
 }
 

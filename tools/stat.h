@@ -12,6 +12,8 @@
 
 struct stat_sum { /* one queue, all lanes and participants together */
 	uint64_t capacity, depth, held, unfinished, pushed, popped, rejected, redelivered;
+	uint64_t dead, dropped; /* given up: to the dead-letter lane, or not */
+	uint64_t letters;       /* that wait in the dead-letter lane */
 	uint64_t oldest_ns;
 	unsigned producers, consumers; /* alive */
 };
@@ -72,12 +74,12 @@ enum { CHECK_OK, CHECK_WARNING, CHECK_CRITICAL, CHECK_UNKNOWN };
 
 struct stat_limits { /* what one of --warn and --crit says; negative: nothing */
 	double depth_percent;
-	int64_t depth, readers, dead, age_ns;
+	int64_t depth, readers, dead, age_ns, letters, dropped;
 };
 
 extern const struct stat_limits stat_no_limits;
 
-/* Parse "depth=80%,readers=0,age=5s,dead=1". Returns 0 or -EINVAL. */
+/* Parse "depth=80%,readers=0,age=5s,dead=1,letters=1,dropped=1". Returns 0 or -EINVAL. */
 int stat_parse_limits(const char *arg, struct stat_limits *limits);
 /* Print the line for a monitoring system. Returns the exit code, 0 to 2. */
 int stat_check(const struct tool_view *v, const struct stat_limits *warn,

@@ -10,7 +10,7 @@
 
 #include "stat.h"
 
-const struct stat_limits stat_no_limits = {-1, -1, -1, -1, -1};
+const struct stat_limits stat_no_limits = {-1, -1, -1, -1, -1, -1, -1};
 
 /* ---- limits ---- */
 
@@ -46,6 +46,10 @@ static int parse_limit(char *key, struct stat_limits *limits)
 		return parse_number(value, &limits->readers);
 	if (!strcmp(key, "dead"))
 		return parse_number(value, &limits->dead);
+	if (!strcmp(key, "letters"))
+		return parse_number(value, &limits->letters);
+	if (!strcmp(key, "dropped"))
+		return parse_number(value, &limits->dropped);
 	if (!strcmp(key, "age"))
 		return tool_time(value, &limits->age_ns);
 	return -EINVAL;
@@ -96,7 +100,8 @@ static int judge_queue(const struct tool_view *v, const struct stat_sum *sum,
 		       const struct stat_limits *l)
 {
 	return (l->readers >= 0 && sum->consumers <= (uint64_t)l->readers) ||
-	       reaches(v->st.nr_dead, l->dead);
+	       reaches(v->st.nr_dead, l->dead) || reaches(sum->letters, l->letters) ||
+	       reaches(sum->dropped, l->dropped);
 }
 
 /* The lane that people should hear about: the worst, then the fullest. */
@@ -171,6 +176,11 @@ int stat_check(const struct tool_view *v, const struct stat_limits *warn,
 		fputs(", no live reader", stdout);
 	if (v->st.nr_dead)
 		printf(", %u dead", v->st.nr_dead);
+	if (sum.letters)
+		printf(", %ju dead letter%s", (uintmax_t)sum.letters,
+		       tool_s(sum.letters));
+	if (sum.dropped)
+		printf(", %ju dropped", (uintmax_t)sum.dropped);
 	print_numbers(v, warn, crit);
 	return state;
 }

@@ -46,6 +46,8 @@ static json_t *json_lane(const struct shmq_lane_stat *lane)
 		{"oldest_ns", lane->oldest_ns},
 		{"unfinished", lane->unfinished},
 		{"redelivered", lane->redelivered},
+		{"dead", lane->dead},
+		{"dropped", lane->dropped},
 	};
 
 	return ADD_NUMBERS(json_pack("{s:s}", "name", lane->name), numbers);
@@ -117,6 +119,7 @@ static json_t *json_queue(const struct tool_view *v)
 		{"producers", sum.producers},
 		{"consumers", sum.consumers},
 		{"dead", st->nr_dead},
+		{"max_attempts", st->max_attempts},
 	};
 	json = json_pack("{s:s, s:s}", "name", st->name, "layout", layout);
 	json = ADD_NUMBERS(json, shape);
@@ -125,6 +128,12 @@ static json_t *json_queue(const struct tool_view *v)
 	json = ADD_NUMBERS(json, origin);
 	json_object_set_new(json, "creator", json_string(st->creator));
 	json = ADD_NUMBERS(json, rest);
+	json_object_set_new(
+		json, "dead_lane",
+		st->dead_lane < 0
+			? json_null()
+			: json_string(
+				  st->lanes[st->dead_lane & (SHMQ_MAX_LANES - 1)].name));
 	if (!add_lists(json, v))
 		return json;
 	json_decref(json);

@@ -38,9 +38,14 @@ void stat_sum(const struct tool_view *v, struct stat_sum *sum)
 		sum->popped += lane->popped;
 		sum->rejected += lane->rejected;
 		sum->redelivered += lane->redelivered;
+		sum->dead += lane->dead;
+		sum->dropped += lane->dropped;
 		if (lane->oldest_ns > sum->oldest_ns)
 			sum->oldest_ns = lane->oldest_ns;
 	}
+	/* Before the first was moved there it is a lane like the others. */
+	if (sum->dead && v->st.dead_lane >= 0)
+		sum->letters = v->st.lanes[v->st.dead_lane & (SHMQ_MAX_LANES - 1)].depth;
 	for (int i = 0; i < v->nr_who; i++) {
 		if (!v->who[i].alive)
 			continue;
@@ -88,7 +93,7 @@ void stat_free_names(struct stat_names *all)
 void stat_free_views(struct stat_views *all)
 {
 	while (all->n)
-		free(all->views[--all->n].who);
+		tool_forget(&all->views[--all->n]);
 	free(all->views);
 	all->views = NULL;
 }

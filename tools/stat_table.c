@@ -145,6 +145,11 @@ static void cell_state(struct table *t, const struct row *r)
 	if (st->nr_dead)
 		len += (size_t)snprintf(buf + len, sizeof(buf) - len, "%s%u dead",
 					len ? ", " : "", st->nr_dead);
+	if (r->sum.letters)
+		len += (size_t)snprintf(buf + len, sizeof(buf) - len,
+					"%s%ju dead letter%s", len ? ", " : "",
+					(uintmax_t)r->sum.letters,
+					tool_s(r->sum.letters));
 	cell(t, "%s", len ? buf : "ok");
 }
 
@@ -167,6 +172,8 @@ enum column {
 	COL_AGAIN,
 	COL_OLDEST,
 	COL_DEAD,
+	COL_LETTERS,
+	COL_DROPPED,
 	COL_MSGSIZE,
 	COL_MODE,
 	COL_UID,
@@ -194,6 +201,8 @@ static const struct {
 	[COL_AGAIN] = {"again", "AGAIN", 'r'},
 	[COL_OLDEST] = {"oldest", "OLDEST", 'r'},
 	[COL_DEAD] = {"dead", "DEAD", 'r'},
+	[COL_LETTERS] = {"letters", "LETTERS", 'r'},
+	[COL_DROPPED] = {"dropped", "DROPPED", 'r'},
 	[COL_MSGSIZE] = {"msgsize", "MSGSIZE", 'r'},
 	[COL_MODE] = {"mode", "MODE", 'r'},
 	[COL_UID] = {"uid", "UID", 'r'},
@@ -234,6 +243,8 @@ static void add_cell(struct table *t, const struct row *r, int column)
 		[COL_REJECTED] = r->sum.rejected,
 		[COL_AGAIN] = r->sum.redelivered,
 		[COL_DEAD] = st->nr_dead,
+		[COL_LETTERS] = r->sum.letters,
+		[COL_DROPPED] = r->sum.dropped,
 		[COL_UID] = st->uid,
 		[COL_GID] = st->gid,
 	};
@@ -295,10 +306,10 @@ static void cells(struct table *t, const char *const *texts)
 
 static int print_lanes(const struct tool_view *v, bool bytes)
 {
-	static const char *const header[] = {"LANE",  "DEPTH",  "HELD",   "CAP",
-					     "USE%",  "PUSHED", "POPPED", "REJECTED",
-					     "AGAIN", "OLDEST", NULL};
-	struct table t = {.left = "lrrrrrrrrr"};
+	static const char *const header[] = {
+		"LANE",     "DEPTH", "HELD",   "CAP",  "USE%",    "PUSHED", "POPPED",
+		"REJECTED", "AGAIN", "OLDEST", "DEAD", "DROPPED", NULL};
+	struct table t = {.left = "lrrrrrrrrrrr"};
 
 	cells(&t, header);
 	for (uint32_t i = 0; i < v->st.nr_lanes; i++) {
@@ -314,6 +325,8 @@ static int print_lanes(const struct tool_view *v, bool bytes)
 		cell_number(&t, lane->rejected);
 		cell_number(&t, lane->redelivered);
 		cell_age(&t, lane->oldest_ns, bytes);
+		cell_number(&t, lane->dead);
+		cell_number(&t, lane->dropped);
 	}
 	return table_end(&t);
 }
@@ -323,7 +336,6 @@ static int print_participants(const struct tool_view *v, bool bytes)
 	static const char *const header[] = {"PID",   "ROLE",   "COMMAND", "SINCE",
 					     "HELD",  "PUSHED", "POPPED",  "REJECTED",
 					     "STATE", NULL};
-	static const char *const roles[] = {"-", "producer", "consumer", "both"};
 	struct table t = {.left = "llllrrrrl"};
 
 	if (!v->nr_who)
@@ -333,7 +345,7 @@ static int print_participants(const struct tool_view *v, bool bytes)
 		const struct shmq_participant *who = &v->who[i];
 
 		cell_number(&t, who->pid);
-		cell(&t, "%s", roles[who->role & 3]);
+		cell(&t, "%s", tool_role(who->role));
 		cell(&t, "%s", who->command);
 		cell_age(&t, tool_since(who->since_ns), bytes);
 		cell_number(&t, who->held);
@@ -368,6 +380,13 @@ int stat_print_verbose(const struct tool_view *v, const struct stat_format *fmt)
 	       (uintmax_t)st->item_size, st->segments_free, st->segments,
 	       st->nr_participants + st->nr_dead, st->max_participants,
 	       st->flags & SHMQ_STAMP ? "   time stamps" : "");
+	printf("given up after %u deliver%s that failed: ", st->max_attempts,
+	       st->max_attempts == 1 ? "y" : "ies");
+	if (st->dead_lane < 0)
+		puts("dropped");
+	else
+		printf("to lane %s\n",
+		       st->lanes[st->dead_lane & (SHMQ_MAX_LANES - 1)].name);
 	err = print_lanes(v, fmt->bytes);
 	return err ? err : print_participants(v, fmt->bytes);
 }
@@ -385,5 +404,11 @@ void stat_print_command(const struct tool_view *v)
 	       st->max_participants, st->mode);
 	if (st->mode & 0070)
 		printf(" --group %u", st->gid);
-	puts(st->flags & SHMQ_STAMP ? " --stamp" : "");
+	fputs(st->flags & SHMQ_STAMP ? " --stamp" : "", stdout);
+	if (st->max_attempts != SHMQ_ATTEMPTS_MAX)
+		printf(" --max-attempts %u", st->max_attempts);
+	if (st->dead_lane >= 0)
+		printf(" --dead-letter %s",
+		       st->lanes[st->dead_lane & (SHMQ_MAX_LANES - 1)].name);
+	putchar('\n');
 }

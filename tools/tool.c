@@ -287,40 +287,131 @@ int tool_lane(const struct shmq_stat *st, const char *lane, int *out)
 	return EX_NOINPUT;
 }
 
-int tool_look(const char *name, struct tool_view *v)
+/* Participants of @q. Returns 0, or a negative errno. */
+static int look_who(struct shmq *q, struct tool_view *v)
+{
+	int most = (int)v->st.max_participants, n;
+
+	v->who = calloc(v->st.max_participants, sizeof(*v->who));
+	if (!v->who)
+		return -ENOMEM;
+	n = shmq_participants(q, v->who, most);
+	if (n < 0)
+		return n;
+	v->nr_who = n < most ? n : most;
+	for (int i = 0; i < v->nr_who; i++)
+		tool_printable(v->who[i].command);
+	return 0;
+}
+
+/*
+ * Holds of @q. Their number changes under traffic: there is room for some more than
+ * were counted, and after a few tries those that did fit are enough.
+ */
+static int look_holds(struct shmq *q, struct tool_view *v)
+{
+	int room = 0, n = 64;
+
+	for (int tries = 0; n > room && tries < 4; tries++) {
+		free(v->holds);
+		room = n + 64;
+		v->holds = calloc((size_t)room, sizeof(*v->holds));
+		if (!v->holds)
+			return -ENOMEM;
+		n = shmq_holds(q, v->holds, room);
+		if (n < 0)
+			return n;
+	}
+	v->nr_holds = n < room ? n : room;
+	for (int i = 0; i < v->nr_holds; i++)
+		tool_printable(v->holds[i].command);
+	return 0;
+}
+
+static int look(const char *name, struct tool_view *v, bool holds)
 {
 	struct shmq *q;
-	int n, err = shmq_open(&q, name, SHMQ_OBSERVE);
+	int err = shmq_open(&q, name, SHMQ_OBSERVE);
 
-	v->who = NULL;
-	v->nr_who = 0;
+	memset(v, 0, sizeof(*v));
 	if (err)
 		return err;
 	v->st.sz = sizeof(v->st);
 	err = shmq_stat(q, &v->st);
-	if (err)
-		goto out;
-	v->who = calloc(v->st.max_participants, sizeof(*v->who));
-	if (!v->who) {
-		err = -ENOMEM;
-		goto out;
-	}
-	n = shmq_participants(q, v->who, (int)v->st.max_participants);
-	if (n < 0) {
-		err = n;
-		goto out;
-	}
-	v->nr_who = n < (int)v->st.max_participants ? n : (int)v->st.max_participants;
 	tool_printable(v->st.creator);
-	for (int i = 0; i < v->nr_who; i++)
-		tool_printable(v->who[i].command);
-out:
+	if (!err)
+		err = look_who(q, v);
+	if (!err && holds)
+		err = look_holds(q, v);
 	shmq_close(q);
-	if (err) {
-		free(v->who);
-		v->who = NULL;
-	}
+	if (err)
+		tool_forget(v);
 	return err;
+}
+
+int tool_look(const char *name, struct tool_view *v)
+{
+	return look(name, v, false);
+}
+
+int tool_look_holds(const char *name, struct tool_view *v)
+{
+	return look(name, v, true);
+}
+
+void tool_forget(struct tool_view *v)
+{
+	free(v->who);
+	free(v->holds);
+	v->who = NULL;
+	v->holds = NULL;
+	v->nr_who = v->nr_holds = 0;
+}
+
+/* ---- words about participants ---- */
+
+static int by_pid(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+void tool_print_pids(FILE *f, uint32_t *pids, int n)
+{
+	int nr = 0;
+
+	qsort(pids, (size_t)n, sizeof(*pids), by_pid);
+	for (int i = 0; i < n; i++)
+		if (!nr || pids[nr - 1] != pids[i])
+			pids[nr++] = pids[i];
+	fprintf(f, "pid%s ", nr == 1 ? "" : "s");
+	for (int i = 0, end; i < nr; i = end + 1) {
+		for (end = i; end + 1 < nr && pids[end + 1] == pids[end] + 1;)
+			end++;
+		fprintf(f, "%s%u", i ? ", " : "", pids[i]);
+		if (end > i)
+			fprintf(f, "-%u", pids[end]);
+	}
+}
+
+const char *tool_role(uint32_t role)
+{
+	static const char *const roles[] = {"-", "producer", "consumer", "both"};
+
+	return roles[role & 3];
+}
+
+const char *tool_fate(const struct shmq_stat *st, uint32_t lane, uint32_t delivery,
+		      uint64_t n, char *buf)
+{
+	if (delivery < st->max_attempts || (int32_t)lane == st->dead_lane)
+		return NULL;
+	if (st->dead_lane < 0 || (uint32_t)st->dead_lane >= st->nr_lanes)
+		return n == 1 ? "is dropped" : "are dropped";
+	snprintf(buf, TOOL_FATE_MAX, "go%s to the dead-letter lane %s",
+		 n == 1 ? "es" : "", st->lanes[st->dead_lane].name);
+	return buf;
 }
 
 /* ---- signals ---- */

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sysexits.h>
 
 #include <shmq.h>
@@ -23,9 +24,18 @@
 
 /* ---- options every command has: -q, -v, -h, --version ---- */
 
-#define TOOL_OPT_HELP { NULL, 'h', NULL, OPTION_HIDDEN, NULL, -1 }
-#define TOOL_OPT_QUIET(doc) { "quiet", 'q', NULL, 0, doc, 8 }
-#define TOOL_OPT_VERBOSE(doc) { "verbose", 'v', NULL, 0, doc, 8 }
+#define TOOL_OPT_HELP                                                                    \
+	{                                                                                \
+		NULL, 'h', NULL, OPTION_HIDDEN, NULL, -1                                 \
+	}
+#define TOOL_OPT_QUIET(doc)                                                              \
+	{                                                                                \
+		"quiet", 'q', NULL, 0, doc, 8                                            \
+	}
+#define TOOL_OPT_VERBOSE(doc)                                                            \
+	{                                                                                \
+		"verbose", 'v', NULL, 0, doc, 8                                          \
+	}
 
 enum tool_talk { TOOL_QUIET = -1, TOOL_AUTO, TOOL_VERBOSE };
 extern enum tool_talk tool_talk;
@@ -107,12 +117,36 @@ int tool_lane(const struct shmq_stat *st, const char *lane, int *out);
 
 struct tool_view { /* one look at a queue, read-only */
 	struct shmq_stat st;
-	struct shmq_participant *who; /* the caller frees it */
+	struct shmq_participant *who;
 	int nr_who;
+	struct shmq_hold *holds; /* of tool_look_holds() only */
+	int nr_holds;
 };
 
-/* tool_look - returns 0, or a negative errno with shmq_detail() of the open. */
+/*
+ * tool_look - returns 0, or a negative errno with shmq_detail() of the open; then
+ * there is nothing to forget.
+ */
 int tool_look(const char *name, struct tool_view *v);
+/* The same, and who holds what at the moment. */
+int tool_look_holds(const char *name, struct tool_view *v);
+/* tool_forget - free what a look has filled. */
+void tool_forget(struct tool_view *v);
+
+/* ---- words about participants ---- */
+
+/* "pid 7" or "pids 12, 51001-51005"; one that comes twice counts once. Sorts @pids. */
+void tool_print_pids(FILE *f, uint32_t *pids, int n);
+/* "producer", "consumer", "both" or "-". */
+const char *tool_role(uint32_t role);
+/*
+ * What becomes of @n items of @lane of which delivery number @delivery has failed:
+ * "goes to the dead-letter lane dead" or "is dropped" (both when somebody pops there
+ * next), or NULL if they are delivered again. @buf has TOOL_FATE_MAX bytes.
+ */
+#define TOOL_FATE_MAX 64
+const char *tool_fate(const struct shmq_stat *st, uint32_t lane, uint32_t delivery,
+		      uint64_t n, char *buf);
 
 /* ---- signals ---- */
 
