@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* step.c - see step.h. */
+#include "step.h"
+
+#include "common.h"
+
+#include <stddef.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#if defined(__x86_64__)
+#define BREAKPOINTS 1
+#else
+#define BREAKPOINTS 0 /* every instruction is stepped */
+#endif
+
+/* ---- one step ----------------------------------------------------------------- */
+
+static void stopped_by(pid_t pid, int status)
+{
+	must(WIFSTOPPED(status), "the traced child %d ended, status %x", (int)pid, status);
+	must(WSTOPSIG(status) == SIGTRAP, "the traced child %d got signal %d", (int)pid,
+	     WSTOPSIG(status));
+}
+
+static void await_stop(pid_t pid)
+{
+	int status;
+
+	must_eq(waitpid(pid, &status, 0), pid);
+	stopped_by(pid, status);
+}
+
+void step_to_mark(pid_t pid)
+{
+	must_eq(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
+	await_stop(pid);
+}
+
+static bool asleep(pid_t pid)
+{
+	char path[64], line[256], *p;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "r");
+	must(f);
+	p = fgets(line, sizeof(line), f);
+	fclose(f);
+	p = p ? strrchr(line, ')') : NULL;
+	return p && p[2] == 'S';
+}
+
+bool step_one(pid_t pid, bool may_sleep)
+{
+	int status;
+
+	must_eq(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+	if (!may_sleep) {
+		await_stop(pid);
+		return true;
+	}
+	for (int i = 0;; i++) {
+		pid_t got = waitpid(pid, &status, WNOHANG);
+
+		must(got >= 0);
+		if (got == pid)
+			break;
+		if (i > 20 && asleep(pid))
+			return false;
+		sched_yield();
+	}
+	stopped_by(pid, status);
+	return true;
+}
+
+void step_wake(pid_t pid)
+{
+	await_stop(pid);
+}
+
+void step_kill(pid_t pid)
+{
+	siginfo_t info = { 0 };
+
+	must_eq(kill(pid, SIGKILL), 0);
+	must_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	must_eq(info.si_status, SIGKILL);
+}
+
+/* ---- the record ------------------------------------------------------------------ */
+
+static uintptr_t where(pid_t pid)
+{
+#if BREAKPOINTS
+	return (uintptr_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, regs.rip), NULL);
+#else
+	(void)pid;
+	return 0;
+#endif
+}
+
+static void record_add(struct step_record *r, uintptr_t at)
+{
+	long i = r->n - 1;
+
+	if (r->n == r->room) {
+		r->room = r->room ? 2 * r->room : 1024;
+		r->at = realloc(r->at, (size_t)r->room * sizeof(*r->at));
+		r->before = realloc(r->before, (size_t)r->room * sizeof(*r->before));
+		must(r->at && r->before);
+	}
+	while (i >= 0 && r->at[i] != at)
+		i--;
+	r->at[r->n] = at;
+	r->before[r->n++] = i;
+}
+
+void step_record_free(struct step_record *r)
+{
+	free(r->at);
+	free(r->before);
+	*r = (struct step_record){ 0 };
+}
+
+void step_record(pid_t pid, struct step_record *r, const atomic_int *done,
+		 bool (*look)(void *arg, long k), void (*wake)(void *arg), void *arg)
+{
+	r->slept = -1;
+	while (!atomic_load(done) && !look(arg, r->n)) {
+		record_add(r, where(pid));
+		must(r->n < 200000, "the call does not end");
+		if (step_one(pid, wake))
+			continue;
+		must(r->slept < 0, "it sleeps a second time");
+		r->slept = r->n - 1;
+		wake(arg);
+		step_wake(pid);
+	}
+}
+
+/* ---- going there ----------------------------------------------------------------- */
+
+#if BREAKPOINTS
+enum arrival { THERE, ELSEWHERE, NO_WAY };
+
+/* Run to @at; ELSEWHERE: it ran into the next mark instead. */
+static enum arrival run_to(pid_t pid, uintptr_t at)
+{
+	/* The child is a copy of this process: its text reads the same. */
+	uintptr_t word = at & ~(sizeof(long) - 1);
+	unsigned shift = 8 * (unsigned)(at - word);
+	unsigned long was = *(const unsigned long *)word;
+	unsigned long trap = (was & ~(0xfful << shift)) | 0xccul << shift;
+
+	if (ptrace(PTRACE_POKETEXT, pid, word, trap))
+		return NO_WAY; /* as in the vdso */
+	step_to_mark(pid);
+	must_eq(ptrace(PTRACE_POKETEXT, pid, word, was), 0);
+	if (where(pid) != at + 1)
+		return ELSEWHERE;
+	must_eq(ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, regs.rip), at), 0);
+	return THERE;
+}
+
+/* Of the instructions @from .. @to the last one that a breakpoint finds: its address
+ * has not run since @from. */
+static long findable(const struct step_record *r, long from, long to)
+{
+	while (to > from && r->before[to] >= from)
+		to--;
+	return to;
+}
+#endif
+
+/* The instruction of the way to @to up to which no step is needed. */
+static long jump(const struct step_record *r, long from, long to)
+{
+#if BREAKPOINTS
+	long near = findable(r, from, to < r->n ? to : r->n - 1);
+
+	if (near > from + 2)
+		return near;
+#else
+	(void)r;
+	(void)to;
+#endif
+	return from;
+}
+
+long step_cost(const struct step_record *r, long from, long to)
+{
+	return to - jump(r, from, to);
+}
+
+bool step_to(pid_t pid, const struct step_record *r, long from, long to,
+	     const atomic_int *done, bool *astray)
+{
+	long near = r->n ? jump(r, from, to) : from;
+
+#if BREAKPOINTS
+	if (near > from) {
+		enum arrival a = run_to(pid, r->at[near]);
+
+		if (a == ELSEWHERE) {
+			*astray = true;
+			must(atomic_load(done));
+			return false;
+		}
+		from = a == THERE ? near : from;
+	}
+#else
+	(void)near;
+#endif
+	for (; from < to && !atomic_load(done); from++)
+		step_one(pid, false);
+	if (atomic_load(done))
+		return false;
+#if BREAKPOINTS
+	*astray |= r->n && (to >= r->n || where(pid) != r->at[to]);
+#endif
+	return true;
+}

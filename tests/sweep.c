@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/* sweep.c - see sweep.h. */
+#include "sweep.h"
+
+enum { CAPACITY = 40, PARTICIPANTS = 6 };
+
+struct sums *sums;
+static uint64_t the_seed;
+
+/* ---- the scenes ------------------------------------------------------------------ */
+
+#define BIT(n) (UINT64_C(1) << (n))
+
+/* Slot 3 of 8 is in the middle of a segment; 0 is the first of a new one, which a push
+ * has to install; 7 is the last, after which a pop may retire it; a batch from 6 on
+ * lies in two. The first N_BASIC are for every call. */
+static const struct {
+	const char *name;
+	struct scene s;
+} states[] = {
+	{ "empty, first use", { .fill = EMPTY, .slot = 3, .first_use = true } },
+	{ "empty", { .fill = EMPTY, .slot = 3 } },
+	{ "one item", { .fill = ONE, .slot = 3 } },
+	{ "some items", { .fill = SOME, .slot = 3 } },
+	{ "room for one", { .fill = ALL_BUT_ONE, .slot = 3 } },
+	{ "full", { .fill = FULL, .slot = 3 } },
+	{ "first of a segment", { .fill = SOME, .slot = 0 } },
+	{ "last of a segment", { .fill = SOME, .slot = 7 } },
+	{ "small and full", { .fill = FULL, .slot = 3, .capacity = BATCH } },
+	{ "small and empty", { .fill = EMPTY, .slot = 6, .capacity = BATCH } },
+	{ "counters wrap", { .fill = SOME, .slot = 0, .first_number = BIT(61) - 3,
+			     .first_inc = BIT(20) } },
+	{ "behind a hole", { .fill = SOME, .slot = 3, .trouble = HOLE } },
+	{ "behind a hole, near full", { .fill = ALL_BUT_ONE, .slot = 3, .trouble = HOLE,
+					.first_use = true } },
+};
+
+/* The calls whose way does not depend on so much: one lane each, these states. */
+static const int few[] = { 1, 2, 5, 7, 10, 11 };
+
+/* Calls that have a state of their own. A segment of one slot holds a large item. */
+static const struct scene special[] = {
+	{ "pop, doomed item", OP_POP, .fill = SOME, .trouble = DOOMED },
+	{ "pop any, doomed item", OP_POP_ANY, .fill = SOME, .trouble = DOOMED },
+	{ "peek, doomed item", OP_PEEK, .fill = SOME, .trouble = DOOMED },
+	{ "pop, corpses", OP_POP, .fill = SOME, .trouble = PROBE, .first_use = true },
+	{ "pop of nothing, corpses", OP_POP, .fill = ONE, .trouble = PROBE },
+	{ "push to a full lane, corpses", OP_PUSH, .fill = FULL, .trouble = PROBE },
+	{ "recover", OP_RECOVER, .fill = SOME, .trouble = CORPSES },
+	{ "recover, wrap", OP_RECOVER, .fill = FULL, .trouble = CORPSES,
+	  .first_number = BIT(61) - 3, .first_inc = BIT(20) },
+	{ "recover nobody", OP_RECOVER, .fill = SOME },
+	{ "open", OP_OPEN, .fill = SOME, .first_use = true },
+	{ "open in place of the dead", OP_OPEN, .fill = SOME, .first_use = true, .trouble = CORPSES,
+	  .participants = 3 },
+	{ "close", OP_CLOSE, .fill = SOME },
+	{ "pop, asleep", OP_POP, .fill = EMPTY, .first_use = true, .sleeps = true },
+	{ "pop any, asleep", OP_POP_ANY, .fill = EMPTY, .first_use = true, .sleeps = true },
+	{ "pop_n, asleep", OP_POP_N, .fill = EMPTY, .first_use = true, .sleeps = true },
+	{ "peek, asleep", OP_PEEK, .fill = EMPTY, .first_use = true, .sleeps = true },
+	{ "push, asleep", OP_PUSH, .fill = FULL, .first_use = true, .sleeps = true },
+	{ "push_n, asleep", OP_PUSH_N, .fill = FULL, .first_use = true, .sleeps = true },
+	{ "reserve, asleep", OP_RESERVE, .fill = FULL, .first_use = true, .sleeps = true },
+};
+
+static const enum op many[] = { OP_PUSH, OP_PUSH_N, OP_POP, OP_POP_ANY, OP_POP_N };
+static const enum op others[] = { OP_RESERVE, OP_COMMIT, OP_ABORT, OP_PEEK, OP_RELEASE,
+				  OP_REQUEUE };
+
+enum {
+	N_MANY = 2 * (int)ARRAY_LEN(many) * (int)ARRAY_LEN(states),
+	N_OTHERS = (int)ARRAY_LEN(others) * (int)ARRAY_LEN(few),
+	N_SPECIAL = (int)ARRAY_LEN(special),
+};
+
+int sweep_scenes(void)
+{
+	return N_MANY + N_OTHERS + N_SPECIAL;
+}
+
+static struct scene plain(enum op op, int state, int lane)
+{
+	struct scene s = states[state].s;
+
+	s.op = op;
+	s.lane = lane;
+	snprintf(s.name, sizeof(s.name), "%s, %s, lane %d", op_name(op), states[state].name,
+		 lane);
+	return s;
+}
+
+struct scene sweep_scene(int i)
+{
+	struct scene s;
+	int n = (int)ARRAY_LEN(states);
+
+	if (i < N_MANY) {
+		s = plain(many[i / 2 / n], i / 2 % n, i % 2 ? LANES - 1 : 0);
+	} else if ((i -= N_MANY) < N_OTHERS) {
+		n = (int)ARRAY_LEN(few);
+		s = plain(others[i / n], few[i % n], i % 2 ? LANES - 1 : 0);
+	} else {
+		s = special[i - N_OTHERS];
+		s.slot = 3;
+	}
+	if (!s.capacity)
+		s.capacity = CAPACITY;
+	if (!s.participants)
+		s.participants = PARTICIPANTS;
+	if (s.sleeps)
+		s.timeout_ns = 20 * (int64_t)SECOND;
+	return s;
+}
+
+/* ---- points ----------------------------------------------------------------------- */
+
+void sweep_begin(const char *what)
+{
+	the_seed = seed(what);
+	sums = shared(sizeof(*sums));
+}
+
+/* A step takes so long that the time to look for the dead would come. */
+static bool look(void *arg, long k)
+{
+	struct sweep *w = arg;
+
+	if (k % 16 == 1 && w->s.trouble != PROBE)
+		stage_quiet(&w->g);
+	return false;
+}
+
+static void wake(void *arg)
+{
+	stage_wake(&((struct sweep *)arg)->g);
+}
+
+static void record(struct sweep *w)
+{
+	w->r.n = 0;
+	step_record(w->g.pid[0], &w->r, &w->g.w->actor[0].done, look,
+		    w->s.sleeps ? wake : NULL, w);
+}
+
+bool sweep_record(struct sweep *w, const struct scene *s)
+{
+	uint64_t hash = 14695981039346656037u;
+
+	for (const char *c = s->name; *c; c++) /* a scene keeps its stream */
+		hash = (hash ^ (uint8_t)*c) * 1099511628211u;
+	w->rng = rng_of(the_seed, hash);
+	w->s = *s;
+	pin(sched_getcpu());
+	if (!stage_open(&w->g, &w->s, true))
+		return false;
+	/* Twice: actors are copies of this process, whose heap the first run changes. */
+	record(w);
+	stage_close(&w->g, true);
+	must(stage_open(&w->g, &w->s, true));
+	record(w);
+	must(!s->sleeps || w->r.slept >= 0, "%s: it never slept", s->name);
+	must(w->r.n > 20);
+	atomic_fetch_add(&sums->calls, 1);
+	atomic_fetch_add(&sums->instructions, w->r.n);
+	return true;
+}
+
+bool sweep_reach(struct sweep *w, long k)
+{
+	pid_t pid;
+	const atomic_int *done;
+	bool astray = false, there;
+	long from = 0;
+
+	must(stage_open(&w->g, &w->s, true));
+	pid = w->g.pid[0];
+	done = &w->g.w->actor[0].done;
+	if (w->r.slept >= 0 && k > w->r.slept) { /* through the sleep */
+		must(step_to(pid, &w->r, 0, w->r.slept, done, &astray));
+		if (!step_one(pid, true)) {
+			stage_wake(&w->g);
+			step_wake(pid);
+		}
+		from = w->r.slept + 1;
+	}
+	there = step_to(pid, &w->r, from, k, done, &astray);
+	w->strayed = astray && k < w->r.n;
+	w->points += !w->strayed;
+	w->astray += w->strayed;
+	return there || w->strayed;
+}
+
+long sweep_stride(const struct sweep *w, uint64_t ns, uint64_t budget_ns)
+{
+	uint64_t sum = 0;
+
+	for (long k = 0; k < w->r.n; k++) {
+		long from = w->r.slept >= 0 && k > w->r.slept ? w->r.slept + 1 : 0;
+
+		sum += ns + 20000 * (uint64_t)step_cost(&w->r, from, k);
+	}
+	return counts(1) > 1 ? 1 : (long)(sum / budget_ns) + 1;
+}
+
+bool sweep_again(struct sweep *w)
+{
+	w->tries = w->strayed ? w->tries + 1 : 0;
+	if (w->tries == 0)
+		return false;
+	if (w->tries < 5)
+		return true;
+	w->tries = 0;
+	w->missed++;
+	return false;
+}
+
+void sweep_end(struct sweep *w)
+{
+	must(w->missed * 10 <= w->points, "%s: no way to %ld instructions", w->s.name,
+	     w->missed);
+	atomic_fetch_add(&sums->missed, w->missed);
+	atomic_fetch_add(&sums->points, w->points);
+	atomic_fetch_add(&sums->astray, w->astray);
+	step_record_free(&w->r);
+}
