@@ -509,11 +509,13 @@ static void random_history(struct search *s, struct rng *r, enum flavour flavour
 				op->value[op->asked++] = ++v;
 			op->done = op->asked;
 		} else if (taken < values) {
-			op->asked = 0;
-			while (taken < values && op->asked < most) {
-				op->attempts[op->asked] = 1;
-				op->value[op->asked++] = value[taken++];
+			uint32_t k = 0;
+
+			for (; taken < values && k < most; k++) {
+				op->attempts[k] = 1;
+				op->value[k] = value[taken++];
 			}
+			op->asked = (uint8_t)k;
 			op->done = op->asked;
 			if (flavour == DEATHS && !rng_below(r, 3))
 				op->attempts[0] = rng_below(r, 3) ? 2 : NO_INFO;

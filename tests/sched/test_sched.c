@@ -748,7 +748,7 @@ static void drain(int thread)
 		}
 }
 
-static void recover_dead(struct shmq *q)
+static void recover_twice(struct shmq *q)
 {
 	struct shmq_recovered r = { .sz = sizeof r };
 
@@ -814,7 +814,7 @@ static void check(void)
 	require(mode != NO_FAULT || sched_clock_ns == 0, "a wake-up was lost");
 	if (sc->segments)
 		settle(q);
-	recover_dead(q);
+	recover_twice(q);
 	drain(nr + 1);
 	require(!anomaly, anomaly);
 	require(history_explained(), "no sequential queue does this");
