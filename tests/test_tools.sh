@@ -167,7 +167,7 @@ usage 'names a lane' shmq-create a/high
 usage 'needs a name' shmq-create /
 usage 'at most 200' shmq-create "$(printf '%0201d' 0)"
 usage 'not a number' shmq-create a --max-attempts 0
-usage '61 attempts; give 1 to 60' shmq-create a --max-attempts 61
+usage '33 attempts; give 1 to 32' shmq-create a --max-attempts 33
 usage 'no such lane; choose from high normal low' shmq-create a --dead-letter bin
 usage 'no such lane; choose from x' shmq-create a --lane x:1 --dead-letter 1
 usage 'letters, digits' shmq-create 'a b'
@@ -253,7 +253,7 @@ begin "create names what differs in what becomes of messages that fail"
 run shmq-create jobs $shape --max-attempts 3 --dead-letter low
 want_rc 73
 want err 'shmq-create: jobs exists with another shape
-  it gives up after 60 deliveries, you asked for 3
+  it gives up after 32 deliveries, you asked for 3
   its dead-letter lane is none, you asked for low
   keep it:     shmq-create --if-missing with its shape   (shmq-stat jobs --as-create prints it)
   replace it:  shmq-rm jobs'

@@ -17,6 +17,9 @@
 
 #include "tool.h"
 
+#define NUMBER_(n) #n
+#define NUMBER(n)  NUMBER_(n) /* as a string */
+
 enum {
 	OPT_LANE = 256,
 	OPT_MSG_SIZE,
@@ -52,7 +55,8 @@ static const struct argp_option options[] = {
 	{"max-attempts", OPT_MAX_ATTEMPTS, "N", 0,
 	 "deliveries of a message that may fail, by death of the consumer or by its "
 	 "wish, "
-	 "before it is given up, 1 to 60 (default 60)",
+	 "before it is given up, 1 to " NUMBER(
+		 SHMQ_ATTEMPTS_MAX) " (which is the default)",
 	 0},
 	{"dead-letter", OPT_DEAD_LETTER, "LANE", 0,
 	 "lane that messages go to when they are given up (default: they are dropped)",
