@@ -33,7 +33,7 @@
 
 enum call {
 	NOTHING, PUSH, PUSH_2, PUSH_WAIT, POP, POP_2, POP_ANY, POP_WAIT,
-	RESERVE, COMMIT, ABORT, PEEK, RELEASE, REQUEUE, RECOVER, JOIN, LEAVE,
+	RESERVE, COMMIT, ABORT, PEEK, RELEASE, REQUEUE, RECOVER, JOIN, REJOIN, LEAVE,
 	LANE_1 = 0x100, /* or-ed: not lane 0 */
 };
 
@@ -128,6 +128,10 @@ static const struct scenario scenarios[] = {
 	{ "join-join", 2, 1, 1, 0, 0, 0, 0, { { JOIN, LEAVE }, { JOIN, LEAVE } }, { 3, 2, 2, 1 } },
 	{ "push-leave-join-pop", 2, 1, 1, 1, 0, 0, 0,
 	  { { PUSH, LEAVE }, { JOIN, POP } }, { 2, 2, 1, 1 } },
+	{ "pop-recover-rejoin", 2, 1, 2, 1, 2, 0, 0,
+	  { { POP }, { RECOVER }, { REJOIN, PEEK, RELEASE } }, { 0, 2, 0, 0 } },
+	{ "push-recover-rejoin", 2, 1, 2, 1, 0, 0, 0,
+	  { { PUSH }, { RECOVER }, { REJOIN, RESERVE, COMMIT } }, { 0, 2, 0, 0 } },
 	/* segments used again at once */
 	{ "scarce", 1, 1, 2, 2, 0, 2, 0,
 	  { { PUSH, PUSH }, { POP, POP }, { PUSH } }, { 2, 1, 1, 0 } },
@@ -141,7 +145,7 @@ static const struct scenario scenarios[] = {
 	{ "dead-letter-push", 1, 2, 1, 1, 1, 0, 1,
 	  { { PEEK, REQUEUE }, { POP }, { PUSH | LANE_1 } }, { 2, 1, 1, 0 } },
 	{ "dead-letter-recover", 2, 2, 1, 1, 1, 0, 1,
-	  { { PEEK, REQUEUE, POP }, { RECOVER, POP_ANY }, { RECOVER } }, { 0, 2, 0, 1 } },
+	  { { PEEK, REQUEUE, POP }, { RECOVER, POP_ANY }, { RECOVER } }, { 0, 1, 0, 0 } },
 };
 
 static struct op op_of(const struct scenario *s, int self, int k)
@@ -289,11 +293,22 @@ static void op_unpeek(struct shmq *q, int self, int k, const struct op *op)
 		anomaly = "release or requeue";
 }
 
+static bool has_call(enum call call)
+{
+	int i, k;
+
+	for (i = 0; i < nr; i++)
+		for (k = 0; k < OPS; k++)
+			if (op_of(sc, i, k).call == call)
+				return true;
+	return false;
+}
+
 static void op_run(int self, int k)
 {
 	const struct op which = op_of(sc, self, k), *op = &which;
 	struct done *d = &done[self][k];
-	struct shmq *q = now_open[self];
+	struct shmq *q = joined[self] ? joined[self] : now_open[self];
 
 	switch (op->call) {
 	case NOTHING:
@@ -332,12 +347,13 @@ static void op_run(int self, int k)
 		d->result = shmq_recover(q, NULL);
 		break;
 	case JOIN:
+	case REJOIN:
 		d->result = shmq_dup(handle[CHECKER], &joined[self]);
 		if (d->result && d->result != -EUSERS)
 			anomaly = "dup";
 		break;
 	case LEAVE:
-		shmq_close(joined[self] ? joined[self] : q);
+		shmq_close(q);
 		if (!joined[self])
 			now_open[self] = NULL;
 		joined[self] = NULL;
@@ -367,22 +383,11 @@ static bool nothing(int r)
 	return r == -EAGAIN || r == -ETIMEDOUT;
 }
 
-static bool has_reservations(void)
-{
-	int i, k;
-
-	for (i = 0; i < nr; i++)
-		for (k = 0; k < OPS; k++)
-			if (sc->calls[i][k] == RESERVE)
-				return true;
-	return false;
-}
-
 /* A push takes its place and appears in it, at once for all that pushes and pops can
  * tell. A reservation that came in between tells the two apart. */
 static void tell_item(int self, struct event e)
 {
-	if (has_reservations()) {
+	if (has_call(RESERVE)) {
 		e.what = H_RESERVE;
 		history_add(self, e);
 		e.what = H_COMMIT;
@@ -505,6 +510,7 @@ static void tell(int self, int k)
 	case LANE_1:
 	case RECOVER:
 	case JOIN:
+	case REJOIN:
 	case LEAVE:
 		break;
 	default:
@@ -642,7 +648,8 @@ static void prepare(const struct scenario *s)
 		c.item_size = 65536 / s->slots;
 	for (nr = 0; nr < CHECKER && s->calls[nr][0]; nr++)
 		;
-	c.max_participants = (uint32_t)nr + 2;
+	/* To join again there must be a death: no record is free. */
+	c.max_participants = (uint32_t)nr + 1 + !has_call(REJOIN);
 	if (s->max_attempts) {
 		c.max_attempts = s->max_attempts;
 		c.dead_lane = 1;
