@@ -89,7 +89,8 @@ extern "C" {
 #define SHMQ_LEASES_MAX 64          /* items one handle may hold at a time */
 
 #define SHMQ_DROP (-1)              /* no dead-letter lane */
-#define SHMQ_ANY_LANE (-1)          /* pop: the highest lane that has an item */
+#define SHMQ_ANY_LANE (-1)          /* pop, peek: the highest lane that has an item; of
+                                       the dead-letter lane only who names it pops */
 #define SHMQ_NOWAIT INT64_C(0)      /* timeout_ns: never wait */
 #define SHMQ_FOREVER INT64_C(-1)    /* timeout_ns: no deadline */
 

@@ -341,10 +341,25 @@ static void info_fill(struct shmq *q, const struct taken *t, struct shmq_info *i
 	info->wait_ns = now > pushed ? now - pushed : 0;
 }
 
+/* SHMQ_ANY_LANE, lanes from @i on: the next one, the dead-letter lane left out. */
+static inline unsigned any_from(const struct shmq *q, unsigned i)
+{
+	return i == (unsigned)q->geo.dead_lane ? i + 1 : i;
+}
+
+static uint32_t lanes_of(const struct shmq *q, int lane)
+{
+	uint32_t all = (1u << q->geo.nr_lanes) - 1;
+
+	if (lane >= 0)
+		return 1u << lane;
+	return q->geo.dead_lane == SHMQ_DROP ? all : all & ~(1u << q->geo.dead_lane);
+}
+
 /* Take from @lane, or from the highest lane that has something. As lane_take(). */
 static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
 {
-	unsigned i = lane >= 0 ? (unsigned)lane : 0;
+	unsigned i = lane >= 0 ? (unsigned)lane : any_from(q, 0);
 	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
 	int r = 0;
 
@@ -354,7 +369,7 @@ static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
 		    lane_dead_letter(q, t))
 			r = 0; /* and once more */
 		else
-			i++;
+			i = any_from(q, i + 1);
 	}
 	return r;
 }
@@ -362,13 +377,18 @@ static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
 /* take_fast() of @lane, or of the lanes from the highest on. */
 static inline ssize_t pop_fast(struct shmq *q, int lane, void *buf, size_t room)
 {
-	unsigned i = lane >= 0 ? (unsigned)lane : 0;
+	unsigned i = lane >= 0 ? (unsigned)lane : any_from(q, 0);
 	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
 	ssize_t r;
 
-	do {
+	for (;;) {
 		r = take_fast(q, i, buf, room);
-	} while (r == -EAGAIN && ++i < end);
+		if (likely(r != -EAGAIN))
+			break;
+		i = any_from(q, i + 1);
+		if (i >= end)
+			break;
+	}
 	if (likely(r >= 0))
 		wake(q, WAIT_ROOM, i, 1);
 	return r;
@@ -414,10 +434,9 @@ static ssize_t pop_attempt(void *arg)
 /* Nothing was there at the first attempt: wait. */
 static ssize_t pop_wait(struct pop *p, int64_t timeout_ns)
 {
-	uint32_t lanes = p->lane >= 0 ? 1u << p->lane : (1u << p->q->geo.nr_lanes) - 1;
-
 	if (timeout_ns)
-		return wait_until(p->q, WAIT_ITEMS, lanes, timeout_ns, pop_attempt, p);
+		return wait_until(p->q, WAIT_ITEMS, lanes_of(p->q, p->lane), timeout_ns,
+				  pop_attempt, p);
 	recover_probe(p->q);
 	return -EAGAIN;
 }
@@ -564,7 +583,6 @@ SHMQ_API int shmq_peek(struct shmq *q, int lane, struct shmq_lease *lease, int64
 {
 	struct taken t;
 	struct peek a = { .q = q, .taken = &t, .lane = lane };
-	uint32_t lanes;
 	ssize_t r = use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns);
 
 	if (r < 0)
@@ -574,8 +592,7 @@ SHMQ_API int shmq_peek(struct shmq *q, int lane, struct shmq_lease *lease, int64
 	if (q->nr_leases == SHMQ_LEASES_MAX)
 		return -EMFILE;
 	role_add(q, SHMQ_ROLE_CONSUMER);
-	lanes = lane >= 0 ? 1u << lane : (1u << q->geo.nr_lanes) - 1;
-	r = wait_until(q, WAIT_ITEMS, lanes, timeout_ns, peek_attempt, &a);
+	r = wait_until(q, WAIT_ITEMS, lanes_of(q, lane), timeout_ns, peek_attempt, &a);
 	if (r == -EAGAIN)
 		recover_probe(q);
 	if (r != 1)

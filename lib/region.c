@@ -312,6 +312,8 @@ static int config_check(const struct shmq_config *c)
 	if (c->dead_lane < SHMQ_DROP || c->dead_lane >= (int32_t)c->nr_lanes)
 		return detail(-EDOM, "dead-letter lane %d; give 0 to %u, or SHMQ_DROP",
 			      c->dead_lane, c->nr_lanes - 1);
+	if (c->dead_lane >= 0 && c->nr_lanes == 1)
+		return detail(-EDOM, "the dead-letter lane is the only one; add another");
 	for (i = 0; i < c->nr_lanes; i++)
 		if (lane_check(c, i) < 0)
 			return -EDOM;
@@ -505,7 +507,7 @@ static int header_check(const struct header *h, struct geometry *g, const struct
 	    (h->segment_slots & (h->segment_slots - 1)) || h->nr_segments > SEGMENTS_MAX ||
 	    (h->flags & ~(uint32_t)SHMQ_STAMP) || h->max_attempts < 1 ||
 	    h->max_attempts > SHMQ_ATTEMPTS_MAX || h->dead_lane < SHMQ_DROP ||
-	    h->dead_lane >= (int32_t)h->nr_lanes)
+	    h->dead_lane >= (int32_t)h->nr_lanes || (h->dead_lane >= 0 && h->nr_lanes == 1))
 		return detail(-EBADMSG, "the header is damaged");
 	for (i = 0; i < h->nr_lanes; i++) {
 		const struct header_lane *l = &h->lanes[i];

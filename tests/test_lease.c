@@ -305,6 +305,9 @@ START_TEST(what_fails_too_often_goes_to_the_dead_letter_lane)
 	must_eq(st.lanes[0].depth, 0);
 	must_eq(st.lanes[2].depth, 1);
 	must_eq(st.lanes[2].redelivered, 1);
+	must_eq(shmq_pop(q, SHMQ_ANY_LANE, &id, 8, NULL, SHMQ_NOWAIT), -EAGAIN);
+	must_eq(shmq_pop(q, SHMQ_ANY_LANE, &id, 8, NULL, MS), -ETIMEDOUT);
+	must_eq(shmq_peek(q, SHMQ_ANY_LANE, &(struct shmq_lease){ 0 }, SHMQ_NOWAIT), -EAGAIN);
 	pop_expect(q, 2, 1, 4);
 	must_eq(shmq_pop(q, SHMQ_ANY_LANE, &id, 8, NULL, SHMQ_NOWAIT), -EAGAIN);
 	fill_and_check(q, 0);

@@ -1216,11 +1216,13 @@ shmq-create plain --lane in:4 --lane dead:4 --max-attempts 1 --dead-letter dead
 shmq-push plain/dead 1
 run shmq-doctor plain -q
 want_none out
-run shmq-pop plain --exec false
+run shmq-pop plain/dead --exec false
 want err 'shmq-pop: the command exited with 1; the message is back in plain/dead, delivery 1 of 1'
-run shmq-pop plain --exec false
+run shmq-pop plain/dead --exec false
 want err 'shmq-pop: the command exited with 1; the message is back in plain/dead, delivery 2'
 run shmq-pop plain
+want_rc 75
+run shmq-pop plain/dead
 want_rc 0
 want out 1
 shmq-rm plain

@@ -227,7 +227,7 @@ static bool is_pop(const struct event *e, int lane)
 {
 	return (e->what == H_POP || e->what == H_EMPTY || e->what == H_PEEK ||
 		e->what == H_DIED_IN_POP || e->what == H_DIED_IN_PEEK) &&
-	       (e->lane == lane || e->lane >= HISTORY_LANES);
+	       (e->lane == lane || (e->lane >= HISTORY_LANES && lane != dead_lane));
 }
 
 /* The call of @e takes an item to move it. */
@@ -288,7 +288,7 @@ static bool took_unknown(const struct world *w, int t, const struct event *e)
 		for (held = 0; held < 2; held++) {
 			struct world next = *w;
 
-			if ((e->lane < HISTORY_LANES && e->lane != lane) ||
+			if ((e->lane < HISTORY_LANES ? e->lane != lane : lane == dead_lane) ||
 			    (e->what == H_DIED_IN_PEEK && !held))
 				continue;
 			if (taken(&next, t, lane, held) && explained(&next))

@@ -433,6 +433,8 @@ static void tell_pop(int self, const struct op *op, const struct done *d, struct
 
 		last = got ? d->lane[i] : op->call == POP_ANY ? sc->lanes : op->lane + 1;
 		for (lane = first; lane < last; lane++) {
+			if (op->call == POP_ANY && sc->max_attempts && lane == 1)
+				continue; /* the dead-letter lane */
 			e.what = H_EMPTY;
 			e.lane = (uint8_t)lane;
 			history_add(self, e);
