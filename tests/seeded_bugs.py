@@ -102,21 +102,76 @@ BUGS = [
 	(void)c;
 	return true;
 """, "sched kill"),
-    ("recovery trusts a bare pid", "lib/participant.c",
-     """	return sys_byte_locked(q->map->fd, token_byte(i, inc)) == 0;
-""",
-     """	extern int kill(int, int);
+    ("recovery trusts a bare pid", "lib/recover.c",
+     """	       participant_dead(q, participant_inc(w)) &&
+	       recover(""",
+     """	       ({
+		       extern int kill(int, int);
 
-	(void)inc;
-	return kill((pid_t)participant_of(q, i)->pid, 0) < 0 && errno == ESRCH;
-""", "kill identity procs"),
-    ("a lock byte per index only", "lib/participant.c",
-     """	return TOKEN_BASE + i + INDEX_MAX * inc;
+		       kill((int)participant_of(q, i)->pid, 0) < 0 && errno == ESRCH;
+	       }) &&
+	       recover(""", "identity"),
+    ("who is stopped is dead", "lib/recover.c",
+     """	       participant_dead(q, participant_inc(w)) &&
+	       recover(""",
+     """	       (participant_dead(q, participant_inc(w)) || ({
+		       extern int snprintf(char *, size_t, const char *, ...);
+		       char path[64], text[256] = "";
+		       int fd;
+
+		       snprintf(path, sizeof path, "/proc/%u/stat", participant_of(q, i)->pid);
+		       fd = sys_open(path, 0, 0);
+		       sys_read_at(fd, text, sizeof text - 1, 0);
+		       sys_close(fd);
+		       strstr(text, ") T ") != NULL;
+	       })) &&
+	       recover(""", "life"),
+    ("a lock of the process", "lib/sys.c",
+     "result(fcntl(fd, F_OFD_SETLK, &fl))",
+     "result(fcntl(fd, F_SETLK, &fl))", "identity"),
+    ("the mapping is inherited by fork", "lib/sys.c",
+     "	if (madvise(p, bytes, MADV_DONTFORK) < 0) {",
+     "	if (0 && madvise(p, bytes, MADV_DONTFORK) < 0) {", "identity"),
+    ("descriptors are inherited by exec", "lib/sys.c",
+     "flags | O_CLOEXEC | O_NOCTTY", "flags | O_NOCTTY", "identity"),
+    ("a descriptor is trusted", "lib/participant.c",
+     "token_byte(token)) == 0 && mapping_intact(q->map);",
+     "token_byte(token)) == 0;", "life"),
+    ("whoever cannot tell looks for the dead", "lib/queue.c",
+     """	return sys_fstat(m->fd, &st) == 0 && st.st_dev == m->dev && st.st_ino == m->ino;
 """,
-     """	(void)inc;
-	return TOKEN_BASE + i;
-""", "sched identity"),
-    ("the token is inherited by fork", "lib/sys.c",
+     """	return sys_fstat(m->fd, &st) == 0;
+""", "life"),
+    ("open is a cancellation point", "lib/queue.h",
+     "pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);",
+     "pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);", "identity"),
+    ("a sleep is a cancellation point", "lib/wait.c",
+     """		e = sys_futex_wait(word_of(q, side), w, lanes, until);
+""",
+     """		e = sys_futex_wait(word_of(q, side), w, lanes, until);
+		pthread_testcancel();
+""", "identity"),
+    ("the dead are looked for every 2.5 s", "lib/recover.c",
+     "#define PROBE_NS (25 * UINT64_C(1000000))",
+     "#define PROBE_NS (2500 * UINT64_C(1000000))", "life"),
+    ("a handle that is closed stays attached", "lib/participant.c",
+     """	if (lane_settle(q)) {
+		POINT("leave:settled");""",
+     """	if (0 && lane_settle(q)) {
+		POINT("leave:settled");""", "identity"),
+    ("a variable of a call is static", "lib/take.c",
+     """		struct scan sc = { .from = max_ticket(h, v->start), .to = v->t0 };
+		uint64_t tail;
+""",
+     """		static struct scan sc;
+		uint64_t tail;
+
+		sc = (struct scan){ .from = max_ticket(h, v->start), .to = v->t0 };
+""", "signal"),
+    ("a reservation outlives its handle", "lib/participant.c",
+     """	lane_abort(q);
+""", "	q->record_use = RECORD_IDLE;\n", "life create"),
+    ("the handle is inherited by fork", "lib/sys.c",
      """	if (madvise(p, bytes, MADV_WIPEONFORK) < 0) {""",
      """	if (0 && madvise(p, bytes, MADV_WIPEONFORK) < 0) {""", "procs identity"),
     ("items of the dead come back unmarked", "lib/recover.c",
