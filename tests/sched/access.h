@@ -44,7 +44,7 @@ void access_wrote(const volatile void *word);
 	__extension__({                                                           \
 		__auto_type load_p_ = (p);                                        \
 		access_point(load_p_, ACCESS_READ, ACCESS_HERE);                  \
-		*load_p_;                                                         \
+		*load_p_ + 0; /* clang would keep it atomic */                    \
 	})
 #define atomic_store_explicit(p, v, order)                                        \
 	__extension__({                                                           \

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define EVENTS 28
-#define ITEMS 24
+#define EVENTS 40
+#define ITEMS 28
 #define CALLS 4
 
 static struct thread {

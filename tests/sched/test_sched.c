@@ -24,7 +24,7 @@
 #include "segment.h"
 
 #define OPS 3
-#define BATCH 2
+#define BATCH 8
 #define LANES HISTORY_LANES
 #define CHECKER SCHED_PARTICIPANTS /* index of its handle and thread */
 #define NOBODY SLOT_OWNER_MAX	   /* no participant has this index */
@@ -32,7 +32,7 @@
 #define WAIT_NS INT64_C(1000000000)
 
 enum call {
-	NOTHING, PUSH, PUSH_2, PUSH_WAIT, POP, POP_2, POP_ANY, POP_WAIT,
+	NOTHING, PUSH, PUSH_2, PUSH_8, PUSH_WAIT, POP, POP_2, POP_ANY, POP_WAIT,
 	RESERVE, COMMIT, ABORT, PEEK, RELEASE, REQUEUE, RECOVER, JOIN, REJOIN, LEAVE,
 	LANE_1 = 0x100, /* or-ed: not lane 0 */
 };
@@ -93,6 +93,11 @@ static const struct scenario scenarios[] = {
 	  { { PUSH }, { PUSH }, { RECOVER, POP } }, { 1, 2, 0, 1 } },
 	{ "short-pop-pop", 8, 1, 16, 4, 3, 0, 0,
 	  { { POP, POP }, { POP, POP }, { PUSH } }, { 2, 1, 1, 0 } },
+	/* more is drawn than there is room for */
+	{ "overdraw", 8, 1, 9, 3, 0, 0, 0,
+	  { { PUSH, PUSH }, { PUSH_8, PUSH_8, POP } }, { 2, 2, 2, 0 } },
+	{ "overdraw-pop", 8, 1, 11, 4, 0, 0, 0,
+	  { { PUSH }, { PUSH_8, PUSH_8 }, { POP } }, { 2, 1, 1, -1 } },
 	/* an item overtakes a hole while another look passes both */
 	{ "empty", 4, 1, 2, 1, 0, 0, 0,
 	  { { PUSH, PUSH }, { PUSH, POP }, { POP } }, { 3, 1, 1, -1 } },
@@ -123,6 +128,8 @@ static const struct scenario scenarios[] = {
 	{ "wait-push", 2, 1, 1, 1, 0, 0, 0, { { POP_WAIT }, { PUSH } }, { 3, 2, 2, 1 } },
 	{ "wait-wait-push2", 2, 1, 2, 1, 0, 0, 0,
 	  { { POP_WAIT }, { POP_WAIT }, { PUSH_2 } }, { 2, 1, 1, -1 } },
+	{ "wait-wait-push-push", 2, 1, 2, 1, 0, 0, 0,
+	  { { POP_WAIT }, { POP_WAIT }, { PUSH, PUSH } }, { 2, 1, 1, -1 } },
 	{ "full-wait-pop", 2, 1, 1, 1, 1, 0, 0, { { PUSH_WAIT }, { POP } }, { 3, 2, 2, 1 } },
 	/* records come and go */
 	{ "join-join", 2, 1, 1, 0, 0, 0, 0, { { JOIN, LEAVE }, { JOIN, LEAVE } }, { 3, 2, 2, 1 } },
@@ -191,7 +198,7 @@ static void item_check(const struct item *it, ssize_t len)
 
 static uint8_t id_of(int self, int k, int i)
 {
-	return (uint8_t)(16 * (self + 1) + BATCH * k + i);
+	return (uint8_t)(32 * (self + 1) + BATCH * k + i);
 }
 
 static void op_push(struct shmq *q, int self, int k, const struct op *op, int n)
@@ -320,6 +327,9 @@ static void op_run(int self, int k)
 		break;
 	case PUSH_2:
 		op_push(q, self, k, op, 2);
+		break;
+	case PUSH_8:
+		op_push(q, self, k, op, 8);
 		break;
 	case POP:
 	case POP_ANY:
@@ -499,6 +509,9 @@ static void tell(int self, int k)
 		break;
 	case PUSH_2:
 		tell_push(self, op, d, e, 2);
+		break;
+	case PUSH_8:
+		tell_push(self, op, d, e, 8);
 		break;
 	case POP:
 	case POP_ANY:
@@ -757,7 +770,7 @@ static void drain(int thread)
 		}
 }
 
-static void recover_twice(struct shmq *q)
+static void check_recovery(struct shmq *q)
 {
 	struct shmq_recovered r = { .sz = sizeof r };
 
@@ -823,7 +836,7 @@ static void check(void)
 	require(mode != NO_FAULT || sched_clock_ns == 0, "a wake-up was lost");
 	if (sc->segments)
 		settle(q);
-	recover_twice(q);
+	check_recovery(q);
 	drain(nr + 1);
 	require(!anomaly, anomaly);
 	require(history_explained(), "no sequential queue does this");
