@@ -136,8 +136,10 @@ int participant_join(struct shmq *q)
 	POINT("join:locked"); /* Dead here: the lock goes, nothing is left. */
 	if (r == 0)
 		r = claim_any(q, lock);
-	if (r == -EUSERS && recover_all(q, &(struct shmq_recovered){ 0 }))
+	if (r == -EUSERS) { /* again, even if it was somebody else who found the dead */
+		recover_all(q, &(struct shmq_recovered){ 0 });
 		r = claim_any(q, lock);
+	}
 	sys_close(fd); /* the mapping keeps description and lock */
 	if (r < 0) {
 		sys_unmap(token, 4096);
