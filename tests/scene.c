@@ -124,9 +124,7 @@ static void book_add(struct book *b)
 	b->seq[b->to++ % ARRAY_LEN(b->seq)] = b->next++;
 }
 
-/* Item @seq has come out: it must have been waiting. What was passed over, because an
- * actor holds it, stays. */
-static void book_remove(struct book *b, uint64_t seq)
+void book_remove(struct book *b, uint64_t seq)
 {
 	uint64_t i = b->from, n = ARRAY_LEN(b->seq);
 
@@ -295,6 +293,12 @@ static bool pops_before(enum op op, bool first_use)
 	return pops(op) && !ops[op].prepares && !first_use;
 }
 
+/* Likewise, it has pushed the last item that waits, or one that is gone again. */
+static bool pushes_before(enum op op, bool first_use)
+{
+	return pushes(op) && !ops[op].prepares && !first_use;
+}
+
 static int actor_main(void *arg)
 {
 	struct part *p = arg;
@@ -309,6 +313,13 @@ static int actor_main(void *arg)
 	step_mark(); /* others make the scene */
 	if (pops_before(a->op, a->first_use))
 		must(shmq_pop(q, a->lane, buf, sizeof(buf), NULL, 0) > 0);
+	if (pushes_before(a->op, a->first_use)) { /* in the name of the helper */
+		struct book *b = &p->w->book[a->lane];
+
+		must_eq(shmq_push(q, a->lane, buf,
+				  item_make(buf, (uint32_t)a->lane, b->next), 0), 0);
+		book_add(b);
+	}
 	act(a, q, (uint32_t)(VICTIM + p->i));
 	return 0;
 }
@@ -499,12 +510,17 @@ void stage_quiet(struct stage *g)
 		     (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec);
 }
 
+void stage_push(struct stage *g)
+{
+	helper_push(g, (unsigned)g->s->lane);
+}
+
 void stage_wake(struct stage *g)
 {
 	if (pushes(g->s->op))
 		must(helper_pop(g, (unsigned)g->s->lane));
 	else
-		helper_push(g, (unsigned)g->s->lane);
+		stage_push(g);
 }
 
 /* Everything but the actor's call is done. */
@@ -513,21 +529,24 @@ static void set(struct stage *g)
 	const struct scene *s = g->s;
 	unsigned lane = (unsigned)s->lane, n = items_of(s), k, i;
 	bool popped = pops_before(s->op, s->first_use), hole = s->trouble == HOLE;
+	bool pushed = pushes_before(s->op, s->first_use);
 	char buf[ITEM_SIZE] = { 0 };
 
 	k = s->slot + LAP_MAX - popped - hole;
 	if (pushes(s->op))
-		k -= n;
+		k -= pushed && n == 0 ? 1 : n;
 	align(g, lane, k);
 	if (popped) /* the actor's pop before the call */
 		must_eq(shmq_push(g->q, s->lane, buf, sizeof(buf), 0), 0);
 	if (hole)
 		make_hole(g, 1, s->lane);
-	for (i = popped; i < n; i++)
+	for (i = popped || pushed; i < n; i++)
 		helper_push(g, lane);
 	if (s->trouble == DOOMED && !popped)
 		doom(g);
 	step_to_mark(g->pid[0]);
+	if (pushed && n == 0)
+		must(helper_pop(g, lane));
 	if (popped && n)
 		helper_push(g, lane);
 	if (s->trouble == DOOMED && popped)
@@ -640,7 +659,8 @@ void stage_work(struct stage *g, unsigned n)
 	g->lapped = true;
 	while (done < n) {
 		done += helper_lap(g, lane) + helper_lap(g, (lane + 1) % LANES);
-		for (unsigned i = 0; i < 20; i++, done++) { /* and close to empty */
+		/* And close to empty, if the actors leave room for that. */
+		for (unsigned i = 0; i < 20 && g->s->capacity > BATCH; i++, done++) {
 			helper_push(g, lane);
 			must(helper_pop(g, lane));
 		}
@@ -722,6 +742,17 @@ static void stat_check(struct inspection *c, struct shmq *q, uint64_t depth)
 		must_eq(st.lanes[lane].depth, depth ? depth - stuck : 0);
 		must_eq(st.lanes[lane].redelivered, 0);
 	}
+}
+
+/* Nobody installs a segment, so nobody owns one. */
+static void segments_check(struct inspection *c, struct shmq *q)
+{
+	for (int i = 0; i < ACTORS; i++)
+		if (c->g->w->actor[i].fate == STANDING)
+			return;
+	for (uint32_t s = 0; s < q->geo.nr_segments; s++)
+		must(segment_state(atomic_load(&segment_of(q, s)->hdr)) != SEGMENT_OWNED,
+		     "segment %u is still owned", s);
 }
 
 /* Empty, each lane takes its capacity and gives it back in order. */
@@ -810,6 +841,7 @@ static int inspect(void *arg)
 	drain(c, q);
 	account(c);
 	stat_check(c, q, 0);
+	segments_check(c, q);
 	capacity_check(c, q, false);
 	capacity_check(c, q, true);
 	shmq_close(q);

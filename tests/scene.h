@@ -102,6 +102,10 @@ struct book {
 	uint64_t last;     /* number of the last that came out, + 1 */
 };
 
+/* Item @seq has come out: it must have been waiting. What was passed over, because an
+ * actor holds it, stays. */
+void book_remove(struct book *b, uint64_t seq);
+
 struct world { /* what the stage and the checking process share */
 	struct book book[LANES];
 	struct actor actor[ACTORS];
@@ -131,6 +135,7 @@ void stage_quiet(struct stage *g);
 
 /* What an actor sleeps for: an item is pushed or popped. */
 void stage_wake(struct stage *g);
+void stage_push(struct stage *g);
 
 /* Actor @i dies; it stays a zombie until stage_reap(). */
 void stage_kill(struct stage *g, int i);

@@ -52,11 +52,11 @@ static bool asleep(pid_t pid)
 	return p && p[2] == 'S';
 }
 
-bool step_one(pid_t pid, bool may_sleep)
+/* False, only if @may_sleep: it does. */
+static bool await_stop_or_sleep(pid_t pid, bool may_sleep)
 {
 	int status;
 
-	must_eq(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
 	if (!may_sleep) {
 		await_stop(pid);
 		return true;
@@ -73,6 +73,12 @@ bool step_one(pid_t pid, bool may_sleep)
 	}
 	stopped_by(pid, status);
 	return true;
+}
+
+bool step_one(pid_t pid, bool may_sleep)
+{
+	must_eq(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+	return await_stop_or_sleep(pid, may_sleep);
 }
 
 void step_wake(pid_t pid)
@@ -108,19 +114,19 @@ static void record_add(struct step_record *r, uintptr_t at)
 	if (r->n == r->room) {
 		r->room = r->room ? 2 * r->room : 1024;
 		r->at = realloc(r->at, (size_t)r->room * sizeof(*r->at));
-		r->before = realloc(r->before, (size_t)r->room * sizeof(*r->before));
-		must(r->at && r->before);
+		r->times = realloc(r->times, (size_t)r->room * sizeof(*r->times));
+		must(r->at && r->times);
 	}
 	while (i >= 0 && r->at[i] != at)
 		i--;
 	r->at[r->n] = at;
-	r->before[r->n++] = i;
+	r->times[r->n++] = i < 0 ? 0 : r->times[i] + 1;
 }
 
 void step_record_free(struct step_record *r)
 {
 	free(r->at);
-	free(r->before);
+	free(r->times);
 	*r = (struct step_record){ 0 };
 }
 
@@ -142,11 +148,45 @@ void step_record(pid_t pid, struct step_record *r, const atomic_int *done,
 
 /* ---- going there ----------------------------------------------------------------- */
 
+enum { HIT = 6 }; /* steps that take as long as it takes to run over a breakpoint */
+
+/* How a breakpoint helps from instruction @from to @to: it goes to where @at was, and is
+ * hit there for the @hits-th time. */
+struct jump {
+	long at, hits, cost;
+};
+
+static struct jump jump(const struct step_record *r, long from, long to)
+{
+	struct jump best = { from, 0, to - from };
+	long last = to < r->n ? to : r->n - 1;
+
+	for (long j = last; BREAKPOINTS && j > from && last - j < best.cost; j--) {
+		long hits = r->times[j] + 1, cost;
+
+		for (long i = from - 1; i >= 0 && hits > r->times[j]; i--)
+			if (r->at[i] == r->at[j]) /* what ran before @from does not count */
+				hits -= r->times[i] + 1;
+		if (r->at[from] == r->at[j])
+			hits--; /* there we stand */
+		cost = hits * HIT + to - j;
+		if (cost < best.cost)
+			best = (struct jump){ j, hits, cost };
+	}
+	return best;
+}
+
+long step_cost(const struct step_record *r, long from, long to)
+{
+	return jump(r, from, to).cost;
+}
+
 #if BREAKPOINTS
 enum arrival { THERE, ELSEWHERE, NO_WAY };
 
-/* Run to @at; ELSEWHERE: it ran into the next mark instead. */
-static enum arrival run_to(pid_t pid, uintptr_t at)
+/* Run to @at, for the @hits-th time. ELSEWHERE: it ran into the next mark instead, or
+ * fell asleep. */
+static enum arrival run_to(pid_t pid, uintptr_t at, long hits, bool may_sleep)
 {
 	/* The child is a copy of this process: its text reads the same. */
 	uintptr_t word = at & ~(sizeof(long) - 1);
@@ -154,67 +194,51 @@ static enum arrival run_to(pid_t pid, uintptr_t at)
 	unsigned long was = *(const unsigned long *)word;
 	unsigned long trap = (was & ~(0xfful << shift)) | 0xccul << shift;
 
-	if (ptrace(PTRACE_POKETEXT, pid, word, trap))
-		return NO_WAY; /* as in the vdso */
-	step_to_mark(pid);
-	must_eq(ptrace(PTRACE_POKETEXT, pid, word, was), 0);
-	if (where(pid) != at + 1)
-		return ELSEWHERE;
-	must_eq(ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, regs.rip), at), 0);
-	return THERE;
-}
-
-/* Of the instructions @from .. @to the last one that a breakpoint finds: its address
- * has not run since @from. */
-static long findable(const struct step_record *r, long from, long to)
-{
-	while (to > from && r->before[to] >= from)
-		to--;
-	return to;
+	if (where(pid) == at) /* off it first */
+		if (!step_one(pid, may_sleep))
+			return ELSEWHERE;
+	for (;;) {
+		if (ptrace(PTRACE_POKETEXT, pid, word, trap))
+			return NO_WAY; /* as in the vdso */
+		must_eq(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
+		if (!await_stop_or_sleep(pid, may_sleep))
+			return ELSEWHERE;
+		must_eq(ptrace(PTRACE_POKETEXT, pid, word, was), 0);
+		if (where(pid) != at + 1)
+			return ELSEWHERE;
+		must_eq(ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, regs.rip), at), 0);
+		if (--hits == 0)
+			return THERE;
+		if (!step_one(pid, may_sleep))
+			return ELSEWHERE;
+	}
 }
 #endif
-
-/* The instruction of the way to @to up to which no step is needed. */
-static long jump(const struct step_record *r, long from, long to)
-{
-#if BREAKPOINTS
-	long near = findable(r, from, to < r->n ? to : r->n - 1);
-
-	if (near > from + 2)
-		return near;
-#else
-	(void)r;
-	(void)to;
-#endif
-	return from;
-}
-
-long step_cost(const struct step_record *r, long from, long to)
-{
-	return to - jump(r, from, to);
-}
 
 bool step_to(pid_t pid, const struct step_record *r, long from, long to,
 	     const atomic_int *done, bool *astray)
 {
-	long near = r->n ? jump(r, from, to) : from;
+	struct jump near = r->n ? jump(r, from, to) : (struct jump){ from, 0, 0 };
+	bool may_sleep = r->n && r->slept >= 0;
 
 #if BREAKPOINTS
-	if (near > from) {
-		enum arrival a = run_to(pid, r->at[near]);
+	if (near.hits) {
+		enum arrival a = run_to(pid, r->at[near.at], near.hits, may_sleep);
 
 		if (a == ELSEWHERE) {
 			*astray = true;
-			must(atomic_load(done));
 			return false;
 		}
-		from = a == THERE ? near : from;
+		from = a == THERE ? near.at : from;
 	}
 #else
 	(void)near;
 #endif
 	for (; from < to && !atomic_load(done); from++)
-		step_one(pid, false);
+		if (!step_one(pid, may_sleep)) {
+			*astray = true;
+			return false;
+		}
 	if (atomic_load(done))
 		return false;
 #if BREAKPOINTS

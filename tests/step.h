@@ -5,9 +5,9 @@
  * The child stands at a step_mark() directly before the call, and raises a flag in
  * shared memory directly after it: so the tracer knows which instructions are the
  * call, all of them and no others. The first run is recorded, instruction by
- * instruction. To come to instruction k of a later run, a breakpoint goes where the
- * record shows an address for the first time shortly before k, and only the rest is
- * stepped: the cost of a point does not grow with k. That the same instruction is
+ * instruction. To come to instruction k of a later run, a breakpoint goes to an address
+ * shortly before k that has not run often, and only the rest is stepped: the cost of a
+ * point hardly grows with k. That the same instruction is
  * reached is checked, not assumed: a run that takes another way is found and counted.
  */
 #ifndef TESTS_STEP_H
@@ -33,7 +33,7 @@ static inline void step_mark(void)
 struct step_record {
 	long n;          /* instructions from the mark to the flag */
 	uintptr_t *at;   /* address of each */
-	long *before;    /* where the same address ran last before, or -1 */
+	long *times;     /* how often the same address ran before */
 	long room;
 	long slept;      /* the instruction in which it slept, or -1 */
 };
@@ -57,12 +57,12 @@ void step_record(pid_t pid, struct step_record *r, const atomic_int *done,
 /*
  * From instruction @from of the record to instruction @to, none of which sleeps.
  * False: @done was raised before. Sets *@astray if it is not the instruction of the
- * record.
+ * record; false too then means that it has ended or sleeps.
  */
 bool step_to(pid_t pid, const struct step_record *r, long from, long to,
 	     const atomic_int *done, bool *astray);
 
-/* How many instructions step_to() steps. */
+/* What step_to() costs, in steps. */
 long step_cost(const struct step_record *r, long from, long to);
 
 /* SIGKILL, and wait until the kernel has let go of everything but the zombie. */

@@ -49,6 +49,8 @@ static const struct scene special[] = {
 	{ "recover", OP_RECOVER, .fill = SOME, .trouble = CORPSES },
 	{ "recover, wrap", OP_RECOVER, .fill = FULL, .trouble = CORPSES,
 	  .first_number = BIT(61) - 3, .first_inc = BIT(20) },
+	{ "recover, small", OP_RECOVER, .fill = FULL, .trouble = CORPSES, .capacity = BATCH,
+	  .participants = 5 },
 	{ "recover nobody", OP_RECOVER, .fill = SOME },
 	{ "open", OP_OPEN, .fill = SOME, .first_use = true },
 	{ "open in place of the dead", OP_OPEN, .fill = SOME, .first_use = true, .trouble = CORPSES,
@@ -120,6 +122,15 @@ void sweep_begin(const char *what)
 	sums = shared(sizeof(*sums));
 }
 
+bool sweep_wanted(const struct scene *s)
+{
+	const char *words = getenv("SHMQ_SCENE");
+
+	if (SANITIZED)
+		skip("too many instructions under a sanitizer");
+	return !SANITIZED && (!words || strstr(s->name, words));
+}
+
 /* A step takes so long that the time to look for the dead would come. */
 static bool look(void *arg, long k)
 {
@@ -176,14 +187,16 @@ bool sweep_reach(struct sweep *w, long k)
 	pid = w->g.pid[0];
 	done = &w->g.w->actor[0].done;
 	if (w->r.slept >= 0 && k > w->r.slept) { /* through the sleep */
-		must(step_to(pid, &w->r, 0, w->r.slept, done, &astray));
-		if (!step_one(pid, true)) {
+		from = w->r.slept + 1;
+		if (step_to(pid, &w->r, 0, w->r.slept, done, &astray) && !astray &&
+		    !step_one(pid, true)) {
 			stage_wake(&w->g);
 			step_wake(pid);
+		} else {
+			astray = true;
 		}
-		from = w->r.slept + 1;
 	}
-	there = step_to(pid, &w->r, from, k, done, &astray);
+	there = !astray && step_to(pid, &w->r, from, k, done, &astray);
 	w->strayed = astray && k < w->r.n;
 	w->points += !w->strayed;
 	w->astray += w->strayed;
@@ -199,6 +212,8 @@ long sweep_stride(const struct sweep *w, uint64_t ns, uint64_t budget_ns)
 
 		sum += ns + 20000 * (uint64_t)step_cost(&w->r, from, k);
 	}
+	if (w->s.trouble == CORPSES) /* long, and everybody relies on it */
+		budget_ns *= 4;
 	return counts(1) > 1 ? 1 : (long)(sum / budget_ns) + 1;
 }
 

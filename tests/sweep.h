@@ -6,7 +6,7 @@
  * A call is recorded once, whole. Visited is every one of its instructions as long as
  * that fits into a time that is given to each call; else one in so many, from a
  * random start, and always the first and the one behind the last. SHMQ_LONG=1 visits
- * every one of all.
+ * every one of all; SHMQ_SCENE=words visits only the calls in whose name the words are.
  */
 #ifndef TESTS_SWEEP_H
 #define TESTS_SWEEP_H
@@ -30,6 +30,9 @@ struct scene sweep_scene(int i);
 
 /* Print the seed that all sweeps of this program use. Before the suite is run. */
 void sweep_begin(const char *what);
+
+/* Can it run here, and is it asked for? */
+bool sweep_wanted(const struct scene *s);
 
 /* Record the call of @s. False: no ptrace here. The actor stands behind its call. */
 bool sweep_record(struct sweep *w, const struct scene *s);
