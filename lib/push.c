@@ -105,9 +105,10 @@ static int push_prepare(struct shmq *q, unsigned lane, uint64_t last)
 		return r < 0 ? r : 0;
 	recover_probe(q); /* who only works looks for the dead as well */
 	r = segment_install(q, lane, number);
-	if (r != -ENOBUFS || !recover_all(q, &(struct shmq_recovered){ 0 }))
+	if (r != -ENOBUFS)
 		return r;
-	return segment_install(q, lane, number); /* the dead have given some back */
+	recover_all(q, &(struct shmq_recovered){ 0 });
+	return segment_install(q, lane, number); /* the dead may have given some back */
 }
 
 /* Publish what the ticket @t was taken for: how many got a slot. */
