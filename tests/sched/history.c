@@ -147,9 +147,12 @@ static int in_flight(const struct world *w, int t, const struct event *e)
 
 			if (c->lane != e->lane || c->from >= e->to || c->to <= e->from)
 				continue;
-			for (k = c->first; k < w->next[i] && thread[i].event[k].from == c->from; k++)
-				n -= thread[i].event[k].what == H_PUSH ||
-				     thread[i].event[k].what == H_RESERVE;
+			for (k = c->first; k < w->next[i]; k++) {
+				const struct event *done = &thread[i].event[k];
+
+				n -= done->from == c->from &&
+				     (done->what == H_PUSH || done->what == H_RESERVE);
+			}
 			sum += n;
 		}
 	return sum;

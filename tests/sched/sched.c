@@ -142,8 +142,8 @@ const char *sched_trace(void)
 		const struct decision *d = &decisions[i];
 
 		if (d->taken)
-			n += snprintf(text + n, sizeof text - (size_t)n, "%s%d%c%d", n ? "," : "",
-				      i, d->choice[d->taken].kind, d->choice[d->taken].to);
+			n += snprintf(text + n, sizeof text - (size_t)n, "%s%d%c%d",
+				      n ? "," : "", i, d->choice[d->taken].kind, d->choice[d->taken].to);
 	}
 	return text;
 }
@@ -184,7 +184,8 @@ static int another(void)
 		return decide(&d).to;
 	/* Nobody can wake them: time passes. */
 	for (i = 0; i < nr_all; i++)
-		if (all[i].state == SLEEPING && (!first || all[i].deadline_ns < first->deadline_ns))
+		if (all[i].state == SLEEPING &&
+		    (!first || all[i].deadline_ns < first->deadline_ns))
 			first = &all[i];
 	if (first) {
 		if (sched_clock_ns < first->deadline_ns)
@@ -346,14 +347,14 @@ static void access(int word, enum access_kind kind)
 
 void access_point(const volatile void *word, enum access_kind kind, const char *where)
 {
+	static const char *const names[] = { "reads", "writes", "updates" };
 	int w;
 
 	if (current < 0 || (w = sched_word_of(word)) < 0)
 		return;
 	access(w, kind);
 	if (sched_verbose)
-		sched_say("%-5d %s %d %s %llx", depth, strrchr(where, '/') + 1, w,
-			  kind == ACCESS_READ ? "reads" : kind == ACCESS_WRITE ? "writes" : "updates",
+		sched_say("%-5d %s %d %s %llx", depth, strrchr(where, '/') + 1, w, names[kind],
 			  (unsigned long long)*(const volatile uint64_t *)word);
 }
 

@@ -86,7 +86,8 @@ static const struct scenario scenarios[] = {
 	/* far from the limit, by handles that know where they are: the short paths */
 	{ "short-push-pop", 8, 1, 14, 3, 1, 0, 0,
 	  { { PUSH, PUSH }, { POP, POP } }, { 3, 3, 2, 1 } },
-	{ "short-push-push", 8, 1, 14, 3, 0, 0, 0, { { PUSH, PUSH }, { PUSH } }, { 3, 3, 2, 1 } },
+	{ "short-push-push", 8, 1, 14, 3, 0, 0, 0,
+	  { { PUSH, PUSH }, { PUSH } }, { 3, 3, 2, 1 } },
 	{ "short-push-push-pop", 8, 1, 16, 4, 1, 0, 0,
 	  { { PUSH }, { PUSH }, { POP, POP } }, { 3, 2, 2, 1 } },
 	{ "short-recover", 8, 1, 16, 4, 1, 0, 0,
@@ -132,7 +133,8 @@ static const struct scenario scenarios[] = {
 	  { { POP_WAIT }, { POP_WAIT }, { PUSH, PUSH } }, { 2, 1, 1, -1 } },
 	{ "full-wait-pop", 2, 1, 1, 1, 1, 0, 0, { { PUSH_WAIT }, { POP } }, { 3, 2, 2, 1 } },
 	/* records come and go */
-	{ "join-join", 2, 1, 1, 0, 0, 0, 0, { { JOIN, LEAVE }, { JOIN, LEAVE } }, { 3, 2, 2, 1 } },
+	{ "join-join", 2, 1, 1, 0, 0, 0, 0,
+	  { { JOIN, LEAVE }, { JOIN, LEAVE } }, { 3, 2, 2, 1 } },
 	{ "push-leave-join-pop", 2, 1, 1, 1, 0, 0, 0,
 	  { { PUSH, LEAVE }, { JOIN, POP } }, { 2, 2, 1, 1 } },
 	{ "pop-recover-rejoin", 2, 1, 2, 1, 2, 0, 0,
@@ -405,7 +407,8 @@ static void tell_item(int self, struct event e)
 	history_add(self, e);
 }
 
-static void tell_push(int self, const struct op *op, const struct done *d, struct event e, int n)
+static void tell_push(int self, const struct op *op, const struct done *d, struct event e,
+		      int n)
 {
 	int i;
 
@@ -425,7 +428,8 @@ static void tell_push(int self, const struct op *op, const struct done *d, struc
 		history_add(self, e);
 }
 
-static void tell_pop(int self, const struct op *op, const struct done *d, struct event e, int n)
+static void tell_pop(int self, const struct op *op, const struct done *d, struct event e,
+		     int n)
 {
 	int first = op->call == POP_ANY ? 0 : op->lane, i, lane, last;
 
@@ -460,7 +464,8 @@ static void tell_pop(int self, const struct op *op, const struct done *d, struct
 	}
 }
 
-static void tell_place(int self, int k, const struct op *op, const struct done *d, struct event e)
+static void tell_place(int self, int k, const struct op *op, const struct done *d,
+		       struct event e)
 {
 	e.id = d->id[0];
 	e.attempts = d->attempts[0];
@@ -608,7 +613,8 @@ static int word_of(const volatile void *p)
 	if (off >= q->geo.bytes)
 		return -1;
 	if (off >= q->geo.payload)
-		return (int)(1 + q->geo.payload / 8 + (off - q->geo.payload) / q->geo.slot_bytes);
+		return (int)(1 + q->geo.payload / 8 +
+			     (off - q->geo.payload) / q->geo.slot_bytes);
 	if (off >= q->geo.participants && off < q->geo.lanes) {
 		in = (off - q->geo.participants) % sizeof(struct participant);
 		if (in != offsetof(struct participant, state) &&
@@ -796,13 +802,14 @@ static void check_room(struct shmq *q)
 		}
 		require(n == sc->capacity, "the lane does not take its capacity");
 		for (i = 0; i < n; i++)
-			require(shmq_pop(next_handle(), lane, &it, sizeof it, NULL, SHMQ_NOWAIT) > 0 &&
-					it.id == LAST_ID - i,
+			require(shmq_pop(next_handle(), lane, &it, sizeof it, NULL,
+					 SHMQ_NOWAIT) > 0 && it.id == LAST_ID - i,
 				"what filled the lane does not come back in order");
 	}
 	require(shmq_stat(q, &st) == 0, "stat");
 	for (lane = 0; lane < sc->lanes; lane++)
-		require(!st.lanes[lane].depth && !st.lanes[lane].held && !st.lanes[lane].unfinished,
+		require(!st.lanes[lane].depth && !st.lanes[lane].held &&
+				!st.lanes[lane].unfinished,
 			"something is left");
 	require(!st.nr_dead && (int)st.nr_participants == living(), "participants");
 }
@@ -844,7 +851,7 @@ static void check(void)
 	check_pool(q);
 }
 
-/* ---- all of them ------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------- */
 
 static struct totals {
 	unsigned long schedules, kills, stops;
@@ -859,7 +866,8 @@ static void crashed(int sig)
 
 static struct bounds bounds_of(enum mode m, int preemptions)
 {
-	return (struct bounds){ preemptions, m == DEATH ? 1 : m == TWO_DEATHS ? 2 : 0, m == STOP };
+	return (struct bounds){ .preemptions = preemptions, .stops = m == STOP,
+				.kills = m == DEATH ? 1 : m == TWO_DEATHS ? 2 : 0 };
 }
 
 /* One execution: true if it is to be counted. */
@@ -912,8 +920,8 @@ static void explore(const struct scenario *s, enum mode m, int preemptions)
 	prepare(s);
 	for (i = 0; i <= preemptions; i++)
 		n += explore_round(m, i, &given_up);
-	fprintf(stderr, "sched: %-20s %-6s %d preemptions %9lu schedules %9lu given up %6.2f s\n",
-		s->name, mode_names[m], preemptions, n, given_up,
+	fprintf(stderr, "sched: %-20s %-6s %d preemptions %9lu schedules %9lu given up "
+		"%6.2f s\n", s->name, mode_names[m], preemptions, n, given_up,
 		(double)(now_ns() - began) / 1e9);
 	must(n > 0 || m == TWO_DEATHS);
 	totals->schedules += n;
