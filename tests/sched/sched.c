@@ -30,6 +30,7 @@ struct coroutine {
 enum kind { GO = 'g', SWITCH = 's', KILL = 'k', STOP = 'x' };
 
 struct decision {
+	int asked; /* how many were asked for before, also where there was no choice */
 	uint8_t taken, nr;
 	struct choice {
 		char kind;
@@ -50,6 +51,7 @@ static enum outcome outcome;
 static struct bounds bounds, left;
 static struct decision decisions[DECISIONS];
 static int depth, nr_decisions; /* reached now; on the stack */
+static int asked;
 static const char *script;	/* decisions to repeat, or NULL */
 static int steps;
 
@@ -80,7 +82,7 @@ static void add(struct decision *d, enum kind kind, int to)
 	d->choice[d->nr++] = (struct choice){ (char)kind, (uint8_t)to };
 }
 
-/* The script says "at the Nth decision this": 17s1,30k0. */
+/* The script says "when asked for the Nth time, this": 17s1,30k0. */
 static int scripted(const struct decision *d)
 {
 	char *rest;
@@ -88,13 +90,13 @@ static int scripted(const struct decision *d)
 	int i;
 
 	at = strtol(script, &rest, 10);
-	if (rest == script || at != depth)
+	if (rest == script || at != asked)
 		return 0;
 	for (i = 0; i < d->nr; i++)
 		if (d->choice[i].kind == rest[0] && d->choice[i].to == rest[1] - '0')
 			break;
 	if (i == d->nr) {
-		fprintf(stderr, "sched: no such choice at decision %d: %s\n", depth, script);
+		fprintf(stderr, "sched: no such choice at %d: %s\n", asked, script);
 		exit(2);
 	}
 	script = rest + 2;
@@ -107,10 +109,12 @@ static struct choice decide(const struct decision *d)
 	struct decision *at = &decisions[depth];
 
 	assert(d->nr > 0 && depth < DECISIONS);
+	asked++;
 	if (d->nr == 1)
 		return d->choice[0];
 	if (depth == nr_decisions) {
 		*at = *d;
+		at->asked = asked;
 		at->taken = script ? (uint8_t)scripted(d) : 0;
 		nr_decisions++;
 	}
@@ -143,7 +147,7 @@ const char *sched_trace(void)
 
 		if (d->taken)
 			n += snprintf(text + n, sizeof text - (size_t)n, "%s%d%c%d",
-				      n ? "," : "", i, d->choice[d->taken].kind, d->choice[d->taken].to);
+				      n ? "," : "", d->asked, d->choice[d->taken].kind, d->choice[d->taken].to);
 	}
 	return text;
 }
@@ -229,7 +233,7 @@ static void trampoline(int self)
 /* Nobody came near @word while we were away: this point is like the next one. */
 static bool like_the_next(const struct coroutine *me, int word, enum access_kind kind)
 {
-	if (word == ANY_WORD)
+	if (word == ANY_WORD || script)
 		return false;
 	return (kind == ACCESS_READ ? written_at : touched_at)[word] <= me->parked_at;
 }
@@ -275,7 +279,8 @@ static void point(int word, enum access_kind kind)
 	struct coroutine *me = &all[current];
 	bool back = false;
 	/* Nobody else cares when it happens; but those who come later may find it dead. */
-	bool mine = word != ANY_WORD && !contended(word) && !(left.kills && me->wrote);
+	bool mine = word != ANY_WORD && !script && !contended(word) &&
+		    !(left.kills && me->wrote);
 
 	for (;;) {
 		struct decision d = { 0 };
@@ -354,7 +359,7 @@ void access_point(const volatile void *word, enum access_kind kind, const char *
 		return;
 	access(w, kind);
 	if (sched_verbose)
-		sched_say("%-5d %s %d %s %llx", depth, strrchr(where, '/') + 1, w, names[kind],
+		sched_say("%-5d %s %d %s %llx", asked, strrchr(where, '/') + 1, w, names[kind],
 			  (unsigned long long)*(const volatile uint64_t *)word);
 }
 
@@ -398,7 +403,7 @@ void sched_kernel(bool write, const char *what)
 	if (current < 0)
 		return;
 	access(SCHED_KERNEL, write ? ACCESS_WRITE : ACCESS_READ);
-	sched_say("%-5d %s", depth, what);
+	sched_say("%-5d %s", asked, what);
 }
 
 bool sched_sleep(uint64_t deadline_ns)
@@ -465,7 +470,7 @@ enum outcome sched_run(void)
 	}
 	left = bounds;
 	began = now;
-	depth = steps = 0;
+	depth = steps = asked = 0;
 	getcontext(&home);
 	if (!started) {
 		started = true;
