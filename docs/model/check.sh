@@ -46,6 +46,19 @@ short wake-2-2  wake clean  -DNPR=2 -DNC=2
 short wake-2-3  wake clean  -DNPR=2 -DNC=3
 short wake-quit wake clean  -DNPR=3 -DNC=2 -DQUIT
 short locked    wake clean  -DNPR=2 -DNC=2 -DLOCKED -DNOMEMB
+short requeue   lane clean  -DNPR=1 -DNC=2 -DI0=2 -DPOPS=1 -DREQ=1
+short move      move clean  -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
+short move-2    move clean  -DNI=2 -DMAXK=1 -DNV=2 -DNR=1
+short move-stop move clean  -DNI=2 -DMAXK=1 -DMAXS=1 -DNV=2 -DNR=1 -DOPS=1
+short move-rsv  move clean  -DNI=1 -DMAXK=1 -DLIVES=3 -DNR=1 -DRSV -DOPS=3
+short join      join clean  -DNI=1 -DLIVES=1 -DMAXS=1
+short join-2    join clean  -DNI=2 -DLIVES=1
+short pool      pool clean  -DNPR=1 -DNC=2 -DITEMS=2 -DNS=1 -DPOPS=1
+short pool-2p   pool clean  -DI0=1 -DITEMS=2 -DMAXS=1 -DPOPS=1
+short pool-hold pool clean  -DI0=1 -DITEMS=2 -DHOLD
+short pool-kill pool clean  -DI0=1 -DITEMS=2 -DNS=1 -DMAXK=1 -DRECOV=1 -DPOPS=0
+short pool-kk   pool clean  -DNPR=1 -DITEMS=2 -DMAXK=2 -DRECOV=1 -DPOPS=1
+short pool-2r   pool clean  -DNPR=1 -DNS=1 -DMAXK=1 -DRECOV=2 -DPOPS=1
 short m-t0        lane mutant -DNOT0 -DNOREREAD -DNPR=2 -DNC=1
 short m-hole      lane mutant -DHEADHOLE -DNPR=2 -DNC=1
 short m-take1st   lane mutant -DTAKEFIRST -DNPR=2 -DNC=1 -DCAP=2 -DITEMS=2 -DI0=1
@@ -73,6 +86,31 @@ short w-clearany  wake mutant -DCLEARANY
 short w-clear1st  wake mutant -DCLEARFIRST
 short w-giveup    wake mutant -DGIVEUP
 short w-nolastpop wake mutant -DNOLASTPOP -DNPR=1 -DNC=2
+short m-reqmark   lane mutant -DREQNOMARK -DNPR=1 -DNC=2 -DI0=2 -DPOPS=1 -DREQ=1
+short v-afirst    move mutant -DAFIRST -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
+short v-fullfirst move mutant -DFULLFIRST -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
+short v-donefirst move mutant -DDONEFIRST -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
+short v-recfirst  move mutant -DRECFIRST -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
+short v-pad       move mutant -DMOVEPAD -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
+short v-notdone   move mutant -DMOVENOTDONE -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
+short v-any       move mutant -DMOVEANY -DNI=2 -DNV=2 -DMAXK=1 -DNR=1
+short v-exactlate move mutant -DEXACTLATE -DNI=2 -DMAXK=1 -DNR=1 -DRSV
+short v-novalrec  move mutant -DNOVALREC -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
+short v-novalitem move mutant -DNOVALITEM -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
+short v-saturate  move mutant -DMAXAT=LIM -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
+short j-byindex   join mutant -DBYINDEX -DMAXS=1
+short j-unlock    join mutant -DBYINDEX -DUNLOCK -DMAXS=1
+short j-onebyte   join mutant -DBYINDEX -DONEBYTE -DMAXS=1
+short j-nojoining join mutant -DNOJOINING
+short j-leave     join mutant -DLEAVEEARLY
+short j-noval     join mutant -DNOVALID
+short j-freefirst join mutant -DFREEFIRST
+short p-marklate  pool mutant -DMARKLATE -DI0=1 -DNS=1 -DMAXK=1 -DRECOV=1 -DPOPS=1
+short p-retopen   pool mutant -DRETOPEN -DI0=1 -DITEMS=2
+short p-nolane    pool mutant -DNOLANE -DNPR=1 -DNC=2 -DITEMS=2 -DNS=1 -DPOPS=1
+short p-anytag    pool mutant -DANYTAG -DNPR=1 -DNC=2 -DITEMS=2 -DNS=1 -DPOPS=1
+short p-disown    pool mutant -DDISOWNANY -DI0=1 -DITEMS=2 -DNS=1 -DMAXK=1 -DRECOV=1 -DPOPS=0
+short p-owner0    pool mutant -DOWNER0 -DI0=1 -DNS=1 -DMAXK=1 -DRECOV=2 -DPOPS=0
 long recycle    lane clean  -DNPR=2 -DNC=1 -DK=1 -DI0=1 -DITEMS=2 -DPOPS=3
 long 2p2c       lane clean  -DNPR=2 -DNC=2 -DPOPS=1
 long full-2     lane clean  -DNPR=2 -DNC=1 -DCAP=2 -DI0=1 -DITEMS=2
@@ -87,6 +125,16 @@ long kill-stop  lane clean  -DNPR=2 -DNC=1 -DMAXK=1 -DMAXS=1 -DRECOV
 extra install-4 lane clean  -DFINE -DNPR=2 -DNC=1 -DITEMS=2 -DI0=1 -DPOPS=1 -DK=1 -DNS=4
 long install-k  lane clean  -DFINE -DNPR=2 -DNC=1 -DPOPS=1 -DMAXK=1 -DRECOV
 long wake-3-3   wake clean  -DNPR=3 -DNC=3
+long move-2r     move clean  -DNI=2 -DMAXK=1 -DNR=2
+long move-2k     move clean  -DNI=2 -DMAXK=2 -DNR=2 -DOPS=1
+long move-at0    move clean  -DNI=2 -DMAXK=1 -DNR=1 -DNV=2 -DAT0=0
+long move-rsv-2  move clean  -DNI=2 -DMAXK=1 -DNR=1 -DRSV
+long move-rsv-2r move clean  -DNI=1 -DMAXK=2 -DLIVES=3 -DNR=2 -DRSV
+long join-lives  join clean  -DNI=1
+long join-stop   join clean  -DNI=2 -DLIVES=1 -DMAXS=1
+long pool-d1     pool clean  -DI0=1 -DITEMS=3 -DD=1 -DNS=3
+long pool-kill-c pool clean  -DI0=1 -DNS=1 -DMAXK=1 -DRECOV=1 -DPOPS=1
+long pool-kill-r pool clean  -DI0=1 -DNS=1 -DMAXK=1 -DRECOV=2 -DPOPS=0
 long m-norecheck lane mutant -DNORECHK -DNPR=2 -DNC=2 -DPOPS=1
 long m-marklate  lane mutant -DMARKLATE -DFINE -DNPR=2 -DNC=1 -DMAXK=1 -DRECOV -DPOPS=1
 long m-taillate  lane mutant -DTAILLATE -DNPR=2 -DNC=1 -DMAXK=1 -DRECOV

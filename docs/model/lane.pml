@@ -19,11 +19,12 @@
  *   room for all (CAP, NS, D large enough)
  *   FINE: install in single steps (otherwise one step)
  *   STEPDRAIN: the last recovery and the last pops interleave with RECOV's
+ *   REQ: so many items are requeued by the consumer that holds them
  *   SIZED: assert that no push is refused for want of a segment
  *
  * Mutants (each must be caught, see README.md; NOT0 needs NOREREAD too)
  *   take:    NOT0 HEADHOLE TAKEFIRST GENFIRST GENQUIET REBLATE MASKB NOTAIL
- *            NORECHK OVERSKIP, with BATCH also NOREREAD TAKEOLDER
+ *            NORECHK OVERSKIP, with BATCH also NOREREAD TAKEOLDER, with REQ REQNOMARK
  *   push:    NOPOST NOPADMAX SETTLENOPAD ABANDON ADMITNOGEN
  *   recover: NOPEND TAILLATE REDELNOMARK
  *   segment: RETHOLE, with FINE also MARKLATE LOCANY; STRAYANY (strays of segments
@@ -105,7 +106,7 @@ byte dead, freed;                   /* participants proven dead; those whose rec
 byte sg[NK], si[NK];
 
 /* ghosts */
-byte stopped, fin, kills, stops;
+byte stopped, fin, kills, stops, reqs;
 byte own[NV+1];                     /* owner of a ticket */
 byte pre[NV];                       /* items whose push returned before this push began, not taken yet */
 byte comm, retd, taken, acked;      /* items: committed; returned and not taken; ever taken; done */
@@ -558,8 +559,22 @@ again:
   atomic { hm=0; hu=0; ni=NONE; y=0; w=0; u=0; mk=0; m=0; sawE=sawE|BIT(CONS(me)) };
   if :: got ->
         atomic { assert(W(j).val==vv+1 && W(j).tag==INC(j) && W(j).st==TAKEN && W(j).ow==me) };   /* the payload is read */
+#ifdef REQ
+        if
+        :: atomic { reqs<REQ && me<NP -> reqs++ };                    /* requeue */
+#ifndef REQNOMARK
+           atomic { ck(me); marks=marks|BIT(SEG(j)) };
+           atomic { ck(me); chg=255 };
+#endif
+           atomic { ck(me); assert(W(j).val==vv+1 && W(j).tag==INC(j) && W(j).st==TAKEN && W(j).ow==me);
+                    W(j).st=FULL; W(j).ow=0; W(j).at++; q++; unclosed(NONE); vv=0; j=0 }
+        :: true ->
+#endif
         atomic { ck(me); assert(W(j).val==vv+1 && W(j).tag==INC(j) && W(j).st==TAKEN && W(j).ow==me);
                  W(j).st=DONE; W(j).ow=0; assert(!((acked>>vv)&1)); acked=acked|BIT(vv); vv=0; j=0 }  /* finish */
+#ifdef REQ
+        fi
+#endif
      :: else -> j=0 fi }
 
 /* ------------------------------------------------------------------ recover */

@@ -19,7 +19,7 @@
  *   RSV participant 0 may also reserve a ticket of lane B, commit or abort later
  *   MAXAT attempts end here (saturate): larger than any that occur, or a mutant
  *
- * Mutants (README.md): AFIRST FULLFIRST DONEFIRST RECFIRST XFERPAD XFERANY XFERTAG
+ * Mutants (README.md): AFIRST FULLFIRST DONEFIRST RECFIRST MOVEPAD MOVEANY MOVENOTDONE
  *   NOVALREC NOVALITEM EXACTLATE MAXAT=LIM
  */
 #ifndef NI
@@ -59,6 +59,9 @@
 #define NB 2
 #endif
 
+#ifdef RSV
+#define RSVITEM NV                  /* the item of the reservation */
+#endif
 #define NONE 255
 #define BIT(x) (1<<(x))
 /* slot states */
@@ -66,7 +69,7 @@
 #define PAD   1
 #define FULL  2
 #define TAKEN 3
-#define XFER  4
+#define MOVING  4
 /* kinds of a push record */
 #define PENDING 1
 #define EXACT   2
@@ -88,7 +91,7 @@ byte own[NB*8];                     /* owner of a ticket of lane B */
 
 #define LIVE(i)  ((live>>(i))&1)
 #define DEAD(i)  (LIVE(i) && !((token>>(i))&1))
-#define HOLE(t)  (B(t).tag<INC(t))                      /* unpublished, and not in transfer */
+#define HOLE(t)  (B(t).tag<INC(t))                      /* unpublished, and not MOVING */
 /* the segment of t can be installed: all of its slot's earlier tickets are closed for good */
 #define READY(t) (B(t).tag>=INC(t) || (B(t).tag==INC(t)-1 && B(t).st<=PAD))
 /* how often v can be had, or is held */
@@ -132,7 +135,7 @@ inline requeue(i) {
     sl[h].st=FULL; sl[h].ow=0; sl[h].at=(ha<MAXAT -> ha+1 : ha); h=NONE; ha=0; hg=0 } }
 
 #define TODONE  atomic { ck; assert(sl[h].st==TAKEN && sl[h].ow==i && sl[h].at==ha && sl[h].tag==hg); sl[h].st=DONE; sl[h].ow=0; sl[h].val=0 }
-#define TOFULL  atomic { ck; assert(B(t).tag==INC(t) && B(t).st==XFER && B(t).ow==i); B(t).st=FULL; B(t).ow=0; B(t).meta=0; places(hv); assert(n==1); n=0 }
+#define TOFULL  atomic { ck; assert(B(t).tag==INC(t) && B(t).st==MOVING && B(t).ow==i); B(t).st=FULL; B(t).ow=0; B(t).meta=0; places(hv); assert(n==1); n=0 }
 #define TONONE  atomic { ck; rec[i]=0; rt[i]=0 }
 
 /* the held item of lane A has reached the limit: to lane B */
@@ -151,7 +154,7 @@ inline move(i) {
       atomic { ck; assert(HOLE(t)); B(t).tag=INC(t); B(t).at=ha; B(t).ow=0; B(t).st=FULL; B(t).meta=0 };
       TODONE;
 #else
-      atomic { ck; assert(HOLE(t)); B(t).tag=INC(t); B(t).at=ha; B(t).ow=i; B(t).st=XFER };
+      atomic { ck; assert(HOLE(t)); B(t).tag=INC(t); B(t).at=ha; B(t).ow=i; B(t).st=MOVING };
 #ifdef EXACTLATE
       atomic { ck; rec[i]=EXACT; rt[i]=t };
 #endif
@@ -238,26 +241,26 @@ inline items(i) {                    /* each slot TAKEN{i} */
   :: else -> break
   od; s=0 }
 
-/* ticket t, of the dead i: a hole -> PAD; XFER{i} -> PAD or FULL, as slot A says */
+/* ticket t, of the dead i: a hole -> PAD; MOVING{i} -> PAD or FULL, as slot A says */
 inline ticket(i) {
   atomic { y=0;
     if :: HOLE(t) && !READY(t) -> defer=1
        :: HOLE(t) && READY(t) -> y=1
-       :: B(t).tag==INC(t) && B(t).st==XFER && B(t).ow==i -> y=2; s=B(t).meta
+       :: B(t).tag==INC(t) && B(t).st==MOVING && B(t).ow==i -> y=2; s=B(t).meta
        :: else fi };
   if
   :: y==1 -> atomic { rk; if :: HOLE(t) -> assert(DEAD(own[t])); B(t).tag=INC(t); B(t).st=PAD; B(t).ow=0; B(t).at=0; B(t).val=0 :: else fi }
   :: y==2 ->
-#ifdef XFERPAD
+#ifdef MOVEPAD
      y=PAD;
-#elif defined(XFERANY)
+#elif defined(MOVEANY)
      atomic { y=(sl[s].st==TAKEN -> PAD : FULL) };
-#elif defined(XFERTAG)
+#elif defined(MOVENOTDONE)
      atomic { y=(sl[s].st!=DONE -> PAD : FULL) };
 #else
      atomic { y=(sl[s].st==TAKEN && sl[s].ow==i -> PAD : FULL) };
 #endif
-     atomic { rk; if :: B(t).tag==INC(t) && B(t).st==XFER && B(t).ow==i ->
+     atomic { rk; if :: B(t).tag==INC(t) && B(t).st==MOVING && B(t).ow==i ->
                   assert(own[t]==i && DEAD(i)); B(t).st=y; B(t).ow=0; B(t).meta=0;
                   if :: y==PAD -> B(t).at=0; B(t).val=0 :: else -> places(B(t).val); assert(n==1); n=0 fi
            :: else fi }
@@ -317,7 +320,7 @@ proctype Last() {
   /* no item is lost; what is not consumed is in the hands of a stopped one */
   t=0; do :: t<NV+1 ->
             if :: ((born>>t)&1) && !((consumed>>t)&1) ->
-                  y=0; s=0; do :: s<=NB -> if :: sl[s].val==t && (sl[s].st==TAKEN || sl[s].st==XFER) && ((stopped>>sl[s].ow)&1) -> y=1 :: else fi; s++ :: else -> break od;
+                  y=0; s=0; do :: s<=NB -> if :: sl[s].val==t && (sl[s].st==TAKEN || sl[s].st==MOVING) && ((stopped>>sl[s].ow)&1) -> y=1 :: else fi; s++ :: else -> break od;
                   assert(y)
                :: else fi; t++ :: else -> break od; s=0;
   if :: stops==0 ->                  /* everybody is recovered, every ticket is closed */
