@@ -4,8 +4,8 @@
  *
  * A queue is a file in a tmpfs (/dev/shm, or $SHMQ_DIR) that every participant
  * maps. Producers push items into a lane, consumers pop them; each item goes to
- * exactly one consumer. Lane 0 has the highest priority. A lane never holds more
- * than its capacity: a push over it is refused at once. There is no lock and no
+ * exactly one consumer. Lane 0 has the highest priority. No push brings a lane over
+ * its capacity: it is refused at once. There is no lock and no
  * daemon, and no system call unless somebody sleeps.
  *
  * What may be called when (rows: while this call runs; columns: may this call
@@ -30,8 +30,8 @@
  * another may go on with its handle. No function is a cancellation point, and
  * asynchronous cancellation is not supported. The descriptors that a handle has open
  * are close-on-exec. Who closes them nevertheless (closefrom(3)) may go on to push and
- * pop and is alive to the others, but can not look for the dead any more: shmq_dup(),
- * shmq_stat() and shmq_recover() return -EBADF.
+ * pop and is alive to the others, but can not look for the dead any more: shmq_dup()
+ * and what looks at the participants return -EBADF.
  *
  * Every function returns 0 or a positive result, or a negative errno; errno
  * itself is not touched. shmq_strerror() has the words. Nothing here prints,
@@ -49,6 +49,8 @@
  *   -ECHILD     handle from before a fork()
  *   -EROFS      handle was opened with SHMQ_OBSERVE
  *   -EBADF      the process has closed the descriptor of the queue
+ *   -EINVAL     a count below 0
+ *   -ENOMEM     no private memory for the list of unfinished pushes
  *   -EBUSY      the handle has a reservation open: commit or abort it first
  *
  * Ordering. Each lane is a linearizable FIFO. A pop from any lane returns an
@@ -60,7 +62,8 @@
  * Death. A process killed inside a call leaves the item pushed or not pushed,
  * never in part; what a dead consumer had taken and not finished is delivered
  * again, before newer items of its lane, with shmq_info.attempts above 1. Whoever
- * waits or works finds the dead within 100 ms; shmq_recover() does it at once. A
+ * waits finds the dead within 100 ms, whoever works with its next 16 calls at the
+ * latest; shmq_recover() does it at once. A
  * process that is stopped is not dead: it keeps what it holds and delays nobody.
  */
 #ifndef SHMQ_H
@@ -122,7 +125,11 @@ struct shmq_config {
 	uint32_t flags;             /* enum shmq_config_flags */
 	uint32_t max_attempts;      /* deliveries of an item that end in a death or a
 	                               requeue before it goes to the dead-letter lane,
-	                               1..SHMQ_ATTEMPTS_MAX; default that */
+	                               1..SHMQ_ATTEMPTS_MAX; default that. While that
+	                               lane is full, or the handle that takes the item has
+	                               a reservation open, it is delivered once more. After
+	                               64 failed deliveries, those in the dead-letter lane
+	                               included, an item is dropped and counted. */
 	struct shmq_lane_config lanes[SHMQ_MAX_LANES];
 	int32_t dead_lane;          /* dead-letter lane, or SHMQ_DROP (the default): such
 	                               items are dropped and counted */
@@ -216,7 +223,7 @@ SHMQ_API void shmq_close(struct shmq *q);
 struct shmq_info {
 	uint32_t len;       /* bytes of the item */
 	uint16_t lane;
-	uint16_t attempts;  /* 1; more if an earlier consumer died with the item */
+	uint16_t attempts;  /* 1; more if earlier consumers died with it or requeued it */
 	uint64_t wait_ns;   /* push to pop; 0 without SHMQ_STAMP */
 };
 
@@ -324,7 +331,7 @@ SHMQ_API int shmq_release(struct shmq *q, struct shmq_lease *lease);
 
 /*
  * shmq_requeue - put the item back to where it was, ahead of newer items of its
- * lane, with one attempt more. Returns as shmq_release().
+ * lane, with one attempt more, or to its end after 64. Returns as shmq_release().
  */
 SHMQ_API int shmq_requeue(struct shmq *q, struct shmq_lease *lease);
 
@@ -345,7 +352,7 @@ struct shmq_recovered {
  * milliseconds. Lock-free, any number of callers at once. If the caller dies
  * inside, the next one goes on.
  * @out may be NULL. Set out->sz first.
- * Returns 0; -EINVAL out->sz too small; -EFAULT; -ECHILD; -EROFS.
+ * Returns 0; -EINVAL out->sz is not sizeof *out; -EBADF; -EFAULT; -ECHILD; -EROFS.
  */
 SHMQ_API int shmq_recover(struct shmq *q, struct shmq_recovered *out);
 
@@ -373,7 +380,7 @@ struct shmq_hold {
  * shmq_holds - who holds what: fill up to @n entries of @out, in no order. Only
  * reads. Under traffic most entries are gone when it returns; one that stays is
  * of a consumer at work, or of a process that is stopped, dead or slow.
- * Returns how many there are (maybe more than @n); -EFAULT; -ECHILD; -EINVAL.
+ * Returns how many there are (maybe more than @n); -EFAULT; -ECHILD; -EBADF; -EINVAL.
  */
 SHMQ_API int shmq_holds(struct shmq *q, struct shmq_hold *out, int n);
 

@@ -63,6 +63,30 @@ stop:
 	return 1;
 }
 
+/*
+ * Head is to be at @to, but items wait in its way. A lane of few items gets there by
+ * tickets that were given up: many PADs behind an item that nobody takes. Head may pass
+ * items whose segment is marked, so mark what is in the way.
+ */
+uint64_t lane_make_way(struct shmq *q, unsigned lane, uint64_t to)
+{
+	struct lane *l = lane_of(q, lane);
+	/* PASS */
+	uint64_t g = atomic_load_explicit(&l->head, memory_order_acquire), n;
+
+	for (n = g >> q->geo.slots_shift; before(n << q->geo.slots_shift, to); n++) {
+		struct place p;
+
+		if (segment_find(q, lane, n, &p) != FIND_OK)
+			break; /* head has moved, or nothing is there yet */
+		if (!p.recycled)
+			segment_mark(q, lane, p.segment);
+	}
+	gen_count(l);
+	head_walk(q, lane, to, &g);
+	return atomic_load_explicit(&l->head, memory_order_acquire); /* PASS */
+}
+
 /* PADs and other closed tickets in [@from, @to): they do not hold room. */
 static int closed_between(struct shmq *q, unsigned lane, uint64_t from, uint64_t to,
 			  uint64_t *n)
@@ -77,6 +101,10 @@ static int closed_between(struct shmq *q, unsigned lane, uint64_t from, uint64_t
 			return r;
 		if (r != FIND_OK)
 			break;
+		if (!p.recycled && !segment_has_pads(q, lane, p.segment)) {
+			from = end;
+			continue;
+		}
 		for (end = min_ticket(end, to); before(from, end); from++) {
 			/* RETIRE */
 			uint64_t w = p.recycled ? 0 :
@@ -178,7 +206,7 @@ int admit(struct shmq *q, unsigned lane, uint64_t tail, int n)
 			return r;
 		if (r == 0)
 			continue;
-		/* PADMAX: raised before a PAD is stored. */
+		/* PADS: raised before a PAD is stored. */
 		pad_max = atomic_load_explicit(&lane_of(q, lane)->pad_max, memory_order_acquire);
 		r = closed_between(q, lane, g, min_ticket(pad_max, tail), &pads);
 		if (r < 0)

@@ -19,7 +19,7 @@ static const struct {
 	{ ENAMETOOLONG, "the name is too long" },
 	{ EDOM, "bad configuration" },
 	{ EEXIST, "a queue of this name exists" },
-	{ ENOENT, "no such queue" },
+	{ ENOENT, "no such queue; of a lease or reservation: the handle holds none" },
 	{ EBADMSG, "not a queue, or a damaged one" },
 	{ EPROTONOSUPPORT, "a queue of another layout version" },
 	{ EPERM, "unsafe owner or mode" },
@@ -31,6 +31,10 @@ static const struct {
 	{ EFBIG, "the queue is larger than the file size limit" },
 	{ EOPNOTSUPP, "unknown flag" },
 	{ ENODATA, "nothing was refused yet" },
+	{ EBUSY, "a reservation is open: commit or abort it first" },
+	{ EMFILE, "too many open files, or too many leases of one handle" },
+	{ EBADF, "this process has closed the descriptor of the queue" },
+	{ ENOMEM, "out of memory" },
 };
 
 SHMQ_API int shmq_strerror(int err, char *buf, size_t size)

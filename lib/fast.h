@@ -8,10 +8,18 @@
 #define SHMQ_FAST_H
 
 #include "lane.h"
+#include "recover.h"
 #include "segment.h"
 
 #define HEAD_LAG 32 /* tickets that head may lag in normal running */
 #define HOT 4       /* empty looks that still spin after the last item */
+#define PROBE_EVERY 16 /* calls after which one who only works looks for the dead */
+
+/* relaxed: our own counter. */
+static inline bool probe_due(const word_t *count)
+{
+	return atomic_load_explicit(count, memory_order_relaxed) % PROBE_EVERY == 0;
+}
 
 /* 1 pushed; 0 refused after the draw; -EAGAIN nothing done, call lane_push(); -EBADMSG. */
 static inline int push_fast(struct shmq *q, unsigned lane, const struct iovec *item)
@@ -39,13 +47,16 @@ static inline int push_fast(struct shmq *q, unsigned lane, const struct iovec *i
 		publish_copy(q, &v->push_at, t, item);
 		record_set(q, RECORD_NONE, 0, 0, 0);
 	}
-	if (likely(r == 1))
+	if (likely(r == 1)) {
 		tally_add(&q->self->tally[lane].pushed, 1);
+		if (unlikely(probe_due(&q->self->tally[lane].pushed)))
+			recover_probe(q);
+	}
 	return r;
 }
 
-/* Is every watched ticket below @limit a hole? */
-static inline bool watch_only_holes(struct shmq *q, const struct view *v, uint64_t limit)
+/* Is nothing to be had at the watched tickets below @limit, and none of them done? */
+static inline bool watch_idle(struct shmq *q, const struct view *v, uint64_t limit)
 {
 	uint32_t i;
 	uint64_t m;
@@ -59,7 +70,9 @@ static inline bool watch_only_holes(struct shmq *q, const struct view *v, uint64
 				slot_at(q, e->segment, (unsigned)__builtin_ctzll(m)),
 				memory_order_acquire);
 
-			if (slot_classify(w, e->inc) != OPEN_HOLE)
+			enum slot_class c = slot_classify(w, e->inc);
+
+			if (c == OPEN_FULL || c == CLOSED_FOR_GOOD)
 				return false;
 		}
 	}
@@ -100,7 +113,7 @@ static inline ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t
 		len = meta_len(atomic_load_explicit(&d->meta, memory_order_relaxed));
 		/* Somebody was stopped in a push: look, after the word, whether its
 		 * ticket is the older item by now. */
-		if (unlikely(v->nr_watched) && !watch_only_holes(q, v, j))
+		if (unlikely(v->nr_watched) && !watch_idle(q, v, j))
 			return -EBUSY;
 		/* TAKE, as try_take(). Dead after it: recovery makes the item FULL again. */
 		if (likely(w == full && len <= room && len <= q->geo.item_size &&
@@ -125,6 +138,8 @@ static inline ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t
 	if (unlikely(i + 1 == q->geo.slots))
 		lane_left(q, lane, j, v->pop_at.segment, v->pop_at.inc);
 	tally_add(&q->self->tally[lane].popped, 1);
+	if (unlikely(probe_due(&q->self->tally[lane].popped)))
+		recover_probe(q);
 	return (ssize_t)len;
 }
 

@@ -68,6 +68,9 @@ HIDDEN void lane_abort(struct shmq *q);
 HIDDEN int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 		    bool (*valid)(struct shmq *, void *), void *arg);
 
+/* Let head pass items, if need be, to @to: where it is then. */
+HIDDEN uint64_t lane_make_way(struct shmq *q, unsigned lane, uint64_t to);
+
 /* A ticket below head may be open again: have every consumer look. */
 HIDDEN void lane_mark(struct shmq *q, unsigned lane, uint32_t segment);
 

@@ -26,7 +26,7 @@
  * MARK      mark_segment: marks, then gen  watch_refresh: gen, marks   a ticket below head may be open
  * PASS      head_raise: head (CAS)         take, admit: head           everything below is closed or marked
  * RECORD    push: push record              recovery: push record       which tickets a push may own
- * PADMAX    pad: pad_max, then PAD         admit: pad_max              PADs may lie below pad_max
+ * PADS      pad: pad_max, map, then PAD    admit: pad_max, map         where PADs may lie
  * JOIN      participant_join: state LIVE   everyone: state             identity, cleared record
  * PARK      wait.c: sleeper arms (CAS), membarrier, looks again; waker publishes, loads. See the trace there.
  */
@@ -227,6 +227,11 @@ static inline unsigned record_n(uint64_t r)
 {
 	return r >> 52 & 127;
 }
+/* The ticket in full: the one nearest to @tail, of which it may be on either side. */
+static inline uint64_t record_near(uint64_t r, uint64_t tail)
+{
+	return tail + (uint64_t)((int64_t)((r - tail) << (64 - TICKET_BITS)) >> (64 - TICKET_BITS));
+}
 /* The ticket in full: the newest one at or below @tail with these low bits. */
 static inline uint64_t record_ticket(uint64_t r, uint64_t tail)
 {
@@ -264,8 +269,8 @@ enum wait_side { WAIT_ITEMS = 0, WAIT_ROOM = 1 };
 struct wakeup {
 	struct waitword side[2];
 	_Alignas(LINE) word_t alloc_at; /* hint: where the last free segment was found */
-	word_t probed_ns; /* hint: when somebody last looked for the dead */
-	word_t tokens;    /* how many were drawn */
+	_Alignas(LINE) word_t probed_ns; /* hint: when somebody last looked for the dead */
+	word_t tokens; /* how many were drawn */
 };
 
 struct lane {

@@ -64,8 +64,6 @@ static void identity_write(struct participant *p)
 	atomic_store_explicit(&p->nonce, sys_random(), memory_order_relaxed);
 	atomic_store_explicit(&p->command[0], w[0], memory_order_relaxed);
 	atomic_store_explicit(&p->command[1], w[1], memory_order_relaxed);
-	atomic_store_explicit(&p->record, record_word(RECORD_NONE, 0, 0, 0),
-			      memory_order_relaxed);
 }
 
 /* Draw a token that is ours as long as @fd's description lives. */
@@ -96,6 +94,9 @@ static int claim(struct shmq *q, uint32_t i, uint64_t token)
 		return -EAGAIN;
 	POINT("join:claimed"); /* Dead here: JOINING; whoever looks frees it. */
 	identity_write(p);
+	/* relaxed: JOIN publishes it. */
+	atomic_store_explicit(&p->record, record_word(RECORD_NONE, 0, 0, 0),
+			      memory_order_relaxed);
 	w = participant_word(token, PARTICIPANT_JOINING);
 	/* JOIN -> everyone: identity and the cleared record. */
 	if (!atomic_compare_exchange_strong_explicit(
@@ -139,6 +140,13 @@ int participant_join(struct shmq *q)
 	if (r == -EUSERS) { /* again, even if it was somebody else who found the dead */
 		recover_all(q, &(struct shmq_recovered){ 0 });
 		r = claim_any(q, lock);
+	}
+	if (r == -EUSERS && recover_adopt(q, lock)) {
+		/* Dead from here on: as if the first owner had died now. */
+		q->inc = lock;
+		q->self = participant_of(q, q->me);
+		identity_write(q->self);
+		r = 0;
 	}
 	sys_close(fd); /* the mapping keeps description and lock */
 	if (r < 0) {

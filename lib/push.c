@@ -39,7 +39,7 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 	word_t *pad_max = &lane_of(q, lane)->pad_max;
 	uint64_t m = atomic_load_explicit(pad_max, memory_order_relaxed), end = t + n;
 
-	/* PADMAX -> admit() */
+	/* PADS -> admit() */
 	while (before(m, end) && !atomic_compare_exchange_weak_explicit(
 					 pad_max, &m, end, memory_order_acq_rel,
 					 memory_order_relaxed))
@@ -56,8 +56,8 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 		if (r < 0)
 			return r;
 		d = p.descriptors + spread(q, t);
-		/* RETIRE: an unpublished word is changed by its owner alone, or, as the
-		 * owner is dead, by those who recover it: then by CAS. */
+		/* RETIRE, MOVE: an unpublished word is changed by its owner alone, or, as
+		 * the owner is dead, by those who recover it: then by CAS. */
 		w = atomic_load_explicit(&d->word, memory_order_acquire);
 		if (slot_classify(w, p.inc) != OPEN_HOLE)
 			continue;
@@ -65,6 +65,7 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 			outcome = move_outcome(q, d, w);
 		if (valid && !valid(q, arg))
 			return 0;
+		segment_set_pads(q, lane, p.segment);
 		/* RETIRE, PUBLISH. seq_cst: before the load of the room word in wake(). */
 		atomic_compare_exchange_strong_explicit(
 			&d->word, &w,
@@ -103,7 +104,6 @@ static int push_prepare(struct shmq *q, unsigned lane, uint64_t last)
 	r = segment_find(q, lane, number, &p);
 	if (r != FIND_NOT_INSTALLED)
 		return r < 0 ? r : 0;
-	recover_probe(q); /* who only works looks for the dead as well */
 	r = segment_install(q, lane, number);
 	if (r != -ENOBUFS)
 		return r;
@@ -323,12 +323,17 @@ void lane_abort(struct shmq *q)
  */
 bool lane_move(struct shmq *q, const struct taken *t, unsigned to)
 {
+	struct shmq_pressure refused = q->refused;
+	bool was_refused = q->was_refused;
 	struct descriptor *d;
 	uint64_t ticket, source;
 	struct place p;
 
-	if (draw_one(q, to, &ticket, &p) != 1)
+	if (draw_one(q, to, &ticket, &p) != 1) {
+		q->refused = refused; /* of the caller's pushes; this is a pop */
+		q->was_refused = was_refused;
 		return false;
+	}
 	POINT("move:drawn"); /* Dead here: the ticket is closed, the item goes back. */
 	d = p.descriptors + spread(q, ticket);
 	memcpy(payload_at(q, &p, ticket), t->payload, t->len);

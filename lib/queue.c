@@ -254,11 +254,18 @@ static int push_wait(struct shmq *q, int lane, const struct iovec *items, int n,
 
 	if (timeout_ns)
 		r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, push_attempt, &p);
-	else
-		recover_probe(q);
 	if (r == -EAGAIN || r == -ETIMEDOUT)
 		tally_add(&q->self->tally[lane].rejected, (uint64_t)n);
 	return (int)r;
+}
+
+/* The short way was not open. */
+static int push_long(struct shmq *q, unsigned lane, const struct iovec *item)
+{
+	int r = lane_push(q, lane, item, 1);
+
+	recover_probe(q);
+	return r;
 }
 
 SHMQ_API int shmq_push(struct shmq *q, int lane, const void *buf, size_t len,
@@ -276,7 +283,7 @@ SHMQ_API int shmq_push(struct shmq *q, int lane, const void *buf, size_t len,
 	role_add(q, SHMQ_ROLE_PRODUCER);
 	r = push_fast(q, (unsigned)lane, &item);
 	if (unlikely(r == -EAGAIN))
-		r = lane_push(q, (unsigned)lane, &item, 1);
+		r = push_long(q, (unsigned)lane, &item);
 	if (likely(r == 1)) {
 		wake(q, WAIT_ITEMS, (unsigned)lane, 1);
 		return 0;
@@ -300,6 +307,7 @@ SHMQ_API int shmq_push_n(struct shmq *q, int lane, const struct iovec *items, in
 	r = (int)push_attempt(&(struct push){ .q = q, .items = items, .lane = lane, .n = n });
 	if (r == -EAGAIN)
 		r = push_wait(q, lane, items, n, timeout_ns);
+	recover_probe(q);
 	if (r > 0 && r < n)
 		tally_add(&q->self->tally[lane].rejected, (uint64_t)(n - r));
 	return r;
@@ -361,9 +369,11 @@ static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
 {
 	unsigned i = lane >= 0 ? (unsigned)lane : any_from(q, 0);
 	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
-	int r = 0;
+	int r = 0, looks = 0;
 
 	while (i < end && r == 0) {
+		if (unlikely(++looks > RESTARTS_MAX))
+			return -EBADMSG;
 		r = lane_take(q, i, room, t);
 		if (r == 1 && unlikely(t->attempts >= q->geo.max_attempts) &&
 		    lane_dead_letter(q, t))
@@ -434,11 +444,8 @@ static ssize_t pop_attempt(void *arg)
 /* Nothing was there at the first attempt: wait. */
 static ssize_t pop_wait(struct pop *p, int64_t timeout_ns)
 {
-	if (timeout_ns)
-		return wait_until(p->q, WAIT_ITEMS, lanes_of(p->q, p->lane), timeout_ns,
-				  pop_attempt, p);
-	recover_probe(p->q);
-	return -EAGAIN;
+	return timeout_ns ? wait_until(p->q, WAIT_ITEMS, lanes_of(p->q, p->lane), timeout_ns,
+				       pop_attempt, p) : -EAGAIN;
 }
 
 SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
@@ -464,6 +471,7 @@ SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
 		}
 	}
 	r = pop_one(q, lane, &item, info, &t);
+	recover_probe(q);
 	if (likely(r == 1))
 		return (ssize_t)item.iov_len;
 	if (r == 0) {
@@ -493,6 +501,7 @@ SHMQ_API int shmq_pop_n(struct shmq *q, int lane, struct iovec *items,
 		return r;
 	role_add(q, SHMQ_ROLE_CONSUMER);
 	r = (int)pop_attempt(&p);
+	recover_probe(q);
 	if (r == -EAGAIN)
 		r = (int)pop_wait(&p, timeout_ns);
 	if (r == -EMSGSIZE && infos)
@@ -530,10 +539,9 @@ SHMQ_API int shmq_reserve(struct shmq *q, int lane, void **buf, int64_t timeout_
 		r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, reserve_attempt, &a);
 	else
 		r = reserve_attempt(&a);
-	if (r == -EAGAIN || r == -ETIMEDOUT) {
-		recover_probe(q);
+	recover_probe(q);
+	if (r == -EAGAIN || r == -ETIMEDOUT)
 		tally_add(&q->self->tally[lane].rejected, 1);
-	}
 	return r == 1 ? 0 : (int)r;
 }
 
@@ -589,12 +597,11 @@ SHMQ_API int shmq_peek(struct shmq *q, int lane, struct shmq_lease *lease, int64
 		return (int)r;
 	if (!lease)
 		return -EFAULT;
-	if (q->nr_leases == SHMQ_LEASES_MAX)
+	if (q->nr_leases >= SHMQ_LEASES_MAX)
 		return -EMFILE;
 	role_add(q, SHMQ_ROLE_CONSUMER);
 	r = wait_until(q, WAIT_ITEMS, lanes_of(q, lane), timeout_ns, peek_attempt, &a);
-	if (r == -EAGAIN)
-		recover_probe(q);
+	recover_probe(q);
 	if (r != 1)
 		return (int)r;
 	q->nr_leases++;
@@ -616,8 +623,10 @@ static int lease_check(struct shmq *q, const struct shmq_lease *lease, struct ta
 	if (!lease)
 		return -EFAULT;
 	if (lease->private_[2] >= q->geo.nr_segments || lease->info.lane >= q->geo.nr_lanes ||
-	    lease->info.attempts < 1 || lease->info.attempts > SLOT_ATTEMPTS_MAX + 1)
-		return -ENOENT;
+	    lease->info.attempts < 1 || lease->info.attempts > SLOT_ATTEMPTS_MAX + 1 ||
+	    lease->data != payload_of(q, slot_index(q, (uint32_t)lease->private_[2],
+						    lease->private_[0])))
+		return -ENOENT; /* of another handle's queue, or none */
 	*t = (struct taken){ .ticket = lease->private_[0], .inc = lease->private_[1],
 			     .segment = (uint32_t)lease->private_[2], .len = lease->info.len,
 			     .lane = lease->info.lane, .attempts = lease->info.attempts - 1u,
@@ -636,8 +645,9 @@ SHMQ_API int shmq_release(struct shmq *q, struct shmq_lease *lease)
 	if (r < 0)
 		return r;
 	lane_finish(q, &t);
-	q->nr_leases--;
+	q->nr_leases -= q->nr_leases > 0;
 	tally_add(&q->self->tally[t.lane].popped, 1);
+	recover_probe(q);
 	return 0;
 }
 
@@ -649,6 +659,7 @@ SHMQ_API int shmq_requeue(struct shmq *q, struct shmq_lease *lease)
 	if (r < 0)
 		return r;
 	lane_requeue(q, &t);
-	q->nr_leases--;
+	q->nr_leases -= q->nr_leases > 0;
+	recover_probe(q);
 	return 0;
 }

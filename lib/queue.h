@@ -31,6 +31,7 @@ struct geometry {
 	uint64_t capacity[SHMQ_MAX_LANES], dir_size[SHMQ_MAX_LANES];
 	/* offsets in the region */
 	uint64_t participants, lanes, wakeup, dirs[SHMQ_MAX_LANES], marks[SHMQ_MAX_LANES];
+	uint64_t pads[SHMQ_MAX_LANES];
 	uint64_t hints, segments, descriptors, stamps, payload;
 };
 
@@ -146,6 +147,10 @@ static inline word_t *dir_of(const struct shmq *q, unsigned lane, uint64_t numbe
 static inline word_t *marks_of(const struct shmq *q, unsigned lane)
 {
 	return (word_t *)(q->base + q->geo.marks[lane]);
+}
+static inline word_t *pads_of(const struct shmq *q, unsigned lane)
+{
+	return (word_t *)(q->base + q->geo.pads[lane]);
 }
 static inline word_t *hints_of(const struct shmq *q)
 {

@@ -77,10 +77,10 @@ static void return_items(struct shmq *q, struct corpse *c)
 				    memory_order_relaxed))
 				continue;
 			POINT("recover:full"); /* Dead here: the next one goes on. */
-			if (attempts == SLOT_ATTEMPTS_MAX)
-				tally_add(&q->self->tally[lane].dropped, 1);
-			else
+			if (attempts < SLOT_ATTEMPTS_MAX)
 				c->out->items++;
+			else if (q->self) /* who joins has no counters yet */
+				tally_add(&q->self->tally[lane].dropped, 1);
 		}
 	}
 }
@@ -134,13 +134,16 @@ static void close_newest(struct shmq *q, struct corpse *c, const struct unnamed 
 			(uint64_t)q->geo.max_participants * q->geo.slots * 2;
 	uint64_t t = u->tail - u->low > span ? u->tail - span : u->low;
 
-	for (; t != u->tail; t++) {
+	while (t != u->tail) {
+		uint64_t end = ((t >> q->geo.slots_shift) + 1) << q->geo.slots_shift;
 		struct place p;
-		int r = segment_find(q, u->lane, t >> q->geo.slots_shift, &p);
 
-		if (r == FIND_NOT_INSTALLED ||
-		    (r == FIND_OK && !p.recycled && unpublished(q, &p, t)))
-			close_open(q, c, u, t);
+		end = min_ticket(end, u->tail);
+		/* What is installed is found by its binding; only resolved here. */
+		if (segment_find(q, u->lane, t >> q->geo.slots_shift, &p) == FIND_NOT_INSTALLED)
+			for (; t != end; t++)
+				close_open(q, c, u, t);
+		t = end;
 	}
 }
 
@@ -191,7 +194,7 @@ static void close_unnamed(struct shmq *q, struct corpse *c, unsigned lane, uint6
 		    participant_state(state) != PARTICIPANT_LIVE ||
 		    participant_dead(q, participant_inc(state)))
 			continue;
-		other = record_ticket(r, u.tail);
+		other = record_near(r, u.tail); /* it may have seen a later tail */
 		if ((int64_t)(other - u.limit) < 0)
 			u.limit = other;
 	}
@@ -295,6 +298,43 @@ bool recover_all(struct shmq *q, struct shmq_recovered *out)
 	return any || out->items + out->tickets != before;
 }
 
+/*
+ * Every record is of the dead, and what they could not be rid of is a ticket without a
+ * segment: then the handle @q, about to join, becomes the owner of one, ticket and all,
+ * and settles it when it can.
+ */
+bool recover_adopt(struct shmq *q, uint64_t token)
+{
+	struct shmq_recovered out = { 0 };
+	uint32_t i;
+
+	for (i = 0; i < q->geo.max_participants; i++) {
+		uint64_t w = participant_state_of(q, i), r;
+		struct corpse c = { .i = i, .inc = participant_inc(w), .out = &out };
+
+		if (participant_state(w) != PARTICIPANT_LIVE || !participant_dead(q, c.inc))
+			continue;
+		return_items(q, &c);
+		return_segments(q, &c);
+		/* RECORD: the dead one's; it stays as it is. */
+		r = atomic_load_explicit(&participant_of(q, i)->record, memory_order_acquire);
+		if (record_kind(r) != RECORD_EXACT || record_lane(r) >= q->geo.nr_lanes ||
+		    record_n(r) > q->geo.slots)
+			continue;
+		/* JOIN: late recoverers of the dead can do nothing from here on. */
+		if (!atomic_compare_exchange_strong_explicit(
+			    &participant_of(q, i)->state, &w,
+			    participant_word(token, PARTICIPANT_LIVE), memory_order_acq_rel,
+			    memory_order_relaxed))
+			continue;
+		q->me = i;
+		q->record = r;
+		q->record_use = RECORD_UNSETTLED;
+		return true;
+	}
+	return false;
+}
+
 void recover_probe(struct shmq *q)
 {
 	word_t *probed = &wakeup_of(q)->probed_ns;
@@ -302,6 +342,7 @@ void recover_probe(struct shmq *q)
 	 * long ago. */
 	uint64_t last = atomic_load_explicit(probed, memory_order_relaxed);
 	uint64_t now = sys_coarse_ns();
+	KEEP_ERRNO;
 
 	if (now - last < PROBE_NS || !mapping_intact(q->map)) /* leave it to who can tell */
 		return;
@@ -326,6 +367,7 @@ void recover_own(struct shmq *q)
 SHMQ_API int shmq_recover(struct shmq *q, struct shmq_recovered *out)
 {
 	struct shmq_recovered found = { .sz = sizeof found };
+	KEEP_ERRNO;
 
 	if (!q)
 		return -EFAULT;

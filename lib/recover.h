@@ -12,6 +12,10 @@ HIDDEN bool recover_all(struct shmq *q, struct shmq_recovered *out);
  * and for some that who only works comes by. */
 HIDDEN void recover_probe(struct shmq *q);
 
+/* @q could not join: take over the record of somebody dead. True: it has joined, but
+ * for its identity. */
+HIDDEN bool recover_adopt(struct shmq *q, uint64_t token);
+
 /* Put back what this handle holds: it is about to be closed. */
 HIDDEN void recover_own(struct shmq *q);
 

@@ -239,6 +239,7 @@ static void geometry_compute(const struct header *h, struct geometry *g)
 		g->dir_size[i] = h->lanes[i].dir_size;
 		g->dirs[i] = place(&at, g->dir_size[i] * sizeof(word_t), LINE);
 		g->marks[i] = place(&at, g->map_words * sizeof(word_t), LINE);
+		g->pads[i] = place(&at, g->map_words * sizeof(word_t), LINE);
 	}
 	g->hints = place(&at, g->map_words * sizeof(word_t), LINE);
 	g->segments = place(&at, g->nr_segments * sizeof(struct segment), LINE);

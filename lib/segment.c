@@ -2,8 +2,8 @@
 /*
  * segment.c - the pool: which segment serves which number of which lane.
  *
- * Owns the header and binding of every segment, the directories, the free hints
- * and the mark bits. Invariant: a (lane, number) that was ever visible in a
+ * Owns the header and binding of every segment, the directories, the free hints,
+ * the mark bits and the map of PADs. Invariant: a (lane, number) that was ever visible in a
  * directory is bound to one (segment, incarnation) for ever. It rests on the
  * order in segment_install_one(): take the segment first, then look whether the
  * number was installed meanwhile; install numbers in order; replace an entry
@@ -14,6 +14,7 @@
  * installation that everyone who resolves the number completes.
  */
 #include "segment.h"
+#include "lane.h"
 
 static word_t *map_word(word_t *map, uint32_t s)
 {
@@ -25,18 +26,42 @@ static uint64_t map_bit(uint32_t s)
 	return UINT64_C(1) << s % 64;
 }
 
+static bool map_get(word_t *map, uint32_t s)
+{
+	/* MARK, PADS */
+	return atomic_load_explicit(map_word(map, s), memory_order_acquire) & map_bit(s);
+}
+
+static void map_set(word_t *map, uint32_t s)
+{
+	if (!map_get(map, s)) /* MARK, PADS */
+		atomic_fetch_or_explicit(map_word(map, s), map_bit(s), memory_order_acq_rel);
+}
+
+static void map_clear(word_t *map, uint32_t s)
+{
+	if (map_get(map, s)) /* MARK, PADS: the next life starts without */
+		atomic_fetch_and_explicit(map_word(map, s), ~map_bit(s), memory_order_acq_rel);
+}
+
 bool segment_marked(struct shmq *q, unsigned lane, uint32_t s)
 {
-	/* MARK: whoever set it goes on to count it in gen. */
-	return atomic_load_explicit(map_word(marks_of(q, lane), s), memory_order_acquire) &
-	       map_bit(s);
+	return map_get(marks_of(q, lane), s); /* whoever set it goes on to count it in gen */
 }
 
 void segment_mark(struct shmq *q, unsigned lane, uint32_t s)
 {
-	if (!segment_marked(q, lane, s)) /* MARK -> watch_refresh() */
-		atomic_fetch_or_explicit(map_word(marks_of(q, lane), s), map_bit(s),
-					 memory_order_acq_rel);
+	map_set(marks_of(q, lane), s); /* MARK -> watch_refresh() */
+}
+
+bool segment_has_pads(struct shmq *q, unsigned lane, uint32_t s)
+{
+	return map_get(pads_of(q, lane), s);
+}
+
+void segment_set_pads(struct shmq *q, unsigned lane, uint32_t s)
+{
+	map_set(pads_of(q, lane), s); /* PADS -> admit() */
 }
 
 /* Marks of earlier lives are wiped while the segment is ours and unbound: a mark
@@ -45,10 +70,10 @@ static void marks_clear(struct shmq *q, uint32_t s)
 {
 	uint32_t lane;
 
-	for (lane = 0; lane < q->geo.nr_lanes; lane++)
-		if (segment_marked(q, lane, s)) /* MARK: the next life starts unmarked */
-			atomic_fetch_and_explicit(map_word(marks_of(q, lane), s), ~map_bit(s),
-						  memory_order_acq_rel);
+	for (lane = 0; lane < q->geo.nr_lanes; lane++) {
+		map_clear(marks_of(q, lane), s);
+		map_clear(pads_of(q, lane), s);
+	}
 }
 
 static void hint_set(struct shmq *q, uint32_t s)
@@ -277,6 +302,8 @@ static int segment_install_one(struct shmq *q, unsigned lane, uint64_t number)
 	/* PASS: an entry is replaced only when everything under it is below head. */
 	head = atomic_load_explicit(&lane_of(q, lane)->head, memory_order_acquire);
 	oldest = (number - q->geo.dir_size[lane] + 1) << q->geo.slots_shift;
+	if (unlikely((int64_t)(head - oldest) < 0) && number_diff(dir_number(d), number) < 0)
+		head = lane_make_way(q, lane, oldest);
 	if (number_diff(dir_number(d), number) >= 0 || (int64_t)(head - oldest) < 0) {
 		segment_put(q, s, inc);
 		return number_diff(dir_number(d), number) >= 0 ? 0 : -ENOBUFS;
@@ -316,6 +343,8 @@ int segment_install(struct shmq *q, unsigned lane, uint64_t number)
 	uint64_t lowest = number - q->geo.dir_size[lane], n, tries = 0;
 	int r;
 
+	if (!q->self) /* it recovers in order to join: nothing may be owned by it yet */
+		return -ENOBUFS;
 	while (!installed(q, lane, number)) {
 		if (tries++ > 2 * q->geo.dir_size[lane])
 			return -EBADMSG; /* each round installs one, in a region that is sound */

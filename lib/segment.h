@@ -29,6 +29,9 @@ HIDDEN bool segment_retire(struct shmq *q, uint32_t s, uint64_t inc);
 HIDDEN void segment_disown(struct shmq *q, uint32_t s, uint64_t hdr);
 
 HIDDEN void segment_mark(struct shmq *q, unsigned lane, uint32_t s);
+/* PADs are, or are about to be, in segment @s. */
+HIDDEN void segment_set_pads(struct shmq *q, unsigned lane, uint32_t s);
+HIDDEN bool segment_has_pads(struct shmq *q, unsigned lane, uint32_t s);
 HIDDEN bool segment_marked(struct shmq *q, unsigned lane, uint32_t s);
 
 /*

@@ -288,6 +288,8 @@ SHMQ_API int shmq_participants(struct shmq *q, struct shmq_participant *out, int
 		return -EFAULT;
 	if (!q->map)
 		return -ECHILD;
+	if (!mapping_intact(q->map))
+		return -EBADF;
 	for (i = 0; i < q->geo.max_participants; i++) {
 		uint64_t w = participant_state_of(q, i);
 
@@ -388,6 +390,8 @@ SHMQ_API int shmq_holds(struct shmq *q, struct shmq_hold *out, int n)
 		return -ECHILD;
 	if (n < 0)
 		return -EINVAL;
+	if (!mapping_intact(q->map))
+		return -EBADF;
 	tails_read(q, h.tails);
 	for (i = 0; i < q->geo.max_participants; i++)
 		if (participant_state(participant_state_of(q, i)) == PARTICIPANT_LIVE)

@@ -359,7 +359,6 @@ void lane_left(struct shmq *q, unsigned lane, uint64_t ticket, uint32_t segment,
 	*later = place_of(q, ticket >> q->geo.slots_shift, segment, inc);
 	if (segment_retire(q, segment, inc))
 		later->number = NUMBER_UNKNOWN;
-	recover_probe(q); /* who only works looks for the dead as well */
 }
 
 void lane_finish(struct shmq *q, const struct taken *t)

@@ -87,7 +87,8 @@ static uint32_t arm(struct shmq *q, enum wait_side side, uint32_t lanes)
 		next = (w + WAIT_EPOCH) | bits;
 	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, memory_order_seq_cst,
 							memory_order_relaxed));
-	if (side == WAIT_ITEMS && sys_membarrier() < 0)
+	/* PARK. Room is made by read-modify-writes, so nobody else has to be fenced. */
+	if (side == WAIT_ROOM || sys_membarrier() < 0)
 		atomic_thread_fence(memory_order_seq_cst);
 	return next;
 }
@@ -144,8 +145,7 @@ ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t 
 			break;
 		if (e == -EINTR)
 			return -EINTR;
-		if (e == -ETIMEDOUT)
-			recover_probe(q);
+		recover_probe(q);
 	}
 	return r;
 }

@@ -274,6 +274,48 @@ START_TEST(wrong_use_is_refused)
 }
 END_TEST
 
+/* The tickets of aborted pushes hold no room, wherever they lie. */
+START_TEST(aborted_tickets_behind_an_item_hold_no_room)
+{
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP);
+	uint64_t id = 0;
+	void *buf;
+	int i, n = 1;
+
+	push_id(q, 0, 0); /* head stays at it */
+	for (i = 0; i < 5 * CAPACITY; i++) {
+		must_eq(shmq_reserve(q, 0, &buf, SHMQ_NOWAIT), 0);
+		must_eq(shmq_abort(q), 0);
+	}
+	while (shmq_push(q, 0, &id, sizeof id, SHMQ_NOWAIT) == 0)
+		n++;
+	must_eq(n, CAPACITY);
+	while (n--)
+		pop_expect(q, 0, 0, 1);
+	fill_and_check(q, 0);
+	shmq_close(q);
+}
+END_TEST
+
+START_TEST(a_lease_is_of_its_queue)
+{
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP), *other;
+	struct shmq_lease a, b;
+
+	other = create_attach("other", 1, CAPACITY, 64);
+	push_id(q, 0, 1);
+	push_id(other, 0, 2);
+	must_eq(peek_id(q, 0, &a), 1);
+	must_eq(peek_id(other, 0, &b), 2);
+	must_eq(shmq_release(other, &a), -ENOENT);
+	must_eq(shmq_requeue(q, &b), -ENOENT);
+	must_eq(shmq_release(q, &a), 0);
+	must_eq(shmq_release(other, &b), 0);
+	shmq_close(other);
+	shmq_close(q);
+}
+END_TEST
+
 /* ---- dead letters ----------------------------------------------------------------- */
 
 static void fail_item(struct shmq *q, int lane, uint64_t id, int times)
@@ -458,6 +500,8 @@ int main(void)
 	tcase_add_test(c, a_handle_holds_a_limited_number);
 	tcase_add_test(c, a_long_lease_survives_the_turnover);
 	tcase_add_test(c, wrong_use_is_refused);
+	tcase_add_test(c, aborted_tickets_behind_an_item_hold_no_room);
+	tcase_add_test(c, a_lease_is_of_its_queue);
 	tcase_add_test(c, what_fails_too_often_goes_to_the_dead_letter_lane);
 	tcase_add_test(c, without_a_dead_letter_lane_it_is_dropped_and_counted);
 	tcase_add_test(c, a_full_dead_letter_lane_loses_nothing);

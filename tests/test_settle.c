@@ -206,6 +206,39 @@ START_TEST(tickets_of_the_dead_are_closed_however_long_they_had_to_wait)
 }
 END_TEST
 
+/* All records are of the dead, and nobody can join to install what they lack. */
+START_TEST(who_joins_adopts_a_ticket_without_a_segment)
+{
+	struct shmq_config c;
+	struct shmq *q;
+	int n = 0;
+
+	shmq_config_init(&c, sizeof c);
+	c.nr_lanes = 1;
+	c.lanes[0].capacity = CAPACITY;
+	c.max_participants = 1;
+	must_eq(shmq_create("adopt", &c), 0);
+	q = attach("adopt");
+	next_in = next_out = 0;
+	leave_unsettled_tickets(q);
+	shmq_close(q); /* the record stays: the ticket can not be closed */
+
+	q = attach("adopt");
+	must_eq(push_next(q), -EAGAIN); /* still without a segment */
+	must_eq(shmq_recover(q, NULL), 0);
+	pool_hide(q, false);
+	while (next_out < next_in)
+		pop_next(q);
+	while (push_next(q) == 0)
+		n++;
+	must_eq(n, CAPACITY);
+	while (next_out < next_in)
+		pop_next(q);
+	shmq_close(q);
+	must_eq(shmq_unlink("adopt"), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("settle");
@@ -214,6 +247,7 @@ int main(void)
 	tcase_add_test(c, unsettled_tickets_are_settled_by_the_next_push);
 	tcase_add_test(c, tickets_can_be_settled_after_their_neighbours_are_recycled);
 	tcase_add_test(c, unsettled_tickets_of_a_closed_handle_are_recovered);
+	tcase_add_test(c, who_joins_adopts_a_ticket_without_a_segment);
 	tcase_add_loop_test(c, tickets_of_the_dead_are_closed_however_long_they_had_to_wait, 0,
 			    5);
 	return suite_run(s);
