@@ -62,8 +62,8 @@
  * Death. A process killed inside a call leaves the item pushed or not pushed,
  * never in part; what a dead consumer had taken and not finished is delivered
  * again, before newer items of its lane, with shmq_info.attempts above 1. Whoever
- * waits finds the dead within 100 ms, whoever works with its next 16 calls at the
- * latest; shmq_recover() does it at once. A
+ * waits finds the dead within 100 ms; who only works does so at the latest when 64
+ * more items have gone through a lane; shmq_recover() does it at once. A
  * process that is stopped is not dead: it keeps what it holds and delays nobody.
  */
 #ifndef SHMQ_H

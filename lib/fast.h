@@ -13,13 +13,6 @@
 
 #define HEAD_LAG 32 /* tickets that head may lag in normal running */
 #define HOT 4       /* empty looks that still spin after the last item */
-#define PROBE_EVERY 16 /* calls after which one who only works looks for the dead */
-
-/* relaxed: our own counter. */
-static inline bool probe_due(const word_t *count)
-{
-	return atomic_load_explicit(count, memory_order_relaxed) % PROBE_EVERY == 0;
-}
 
 /* 1 pushed; 0 refused after the draw; -EAGAIN nothing done, call lane_push(); -EBADMSG. */
 static inline int push_fast(struct shmq *q, unsigned lane, const struct iovec *item)
@@ -47,11 +40,8 @@ static inline int push_fast(struct shmq *q, unsigned lane, const struct iovec *i
 		publish_copy(q, &v->push_at, t, item);
 		record_set(q, RECORD_NONE, 0, 0, 0);
 	}
-	if (likely(r == 1)) {
+	if (likely(r == 1))
 		tally_add(&q->self->tally[lane].pushed, 1);
-		if (unlikely(probe_due(&q->self->tally[lane].pushed)))
-			recover_probe(q);
-	}
 	return r;
 }
 
@@ -84,7 +74,7 @@ static inline bool watch_idle(struct shmq *q, const struct view *v, uint64_t lim
  * its length; -EAGAIN the lane is empty, and was when looked at; -EBUSY nothing
  * done, call lane_take().
  */
-static inline ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t room)
+static inline __attribute__((always_inline)) ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t room)
 {
 	struct view *v = &q->view[lane];
 	struct lane *l = v->lane;
@@ -113,7 +103,10 @@ static inline ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t
 		len = meta_len(atomic_load_explicit(&d->meta, memory_order_relaxed));
 		/* Somebody was stopped in a push: look, after the word, whether its
 		 * ticket is the older item by now. */
-		if (unlikely(v->nr_watched) && !watch_idle(q, v, j))
+		if (unlikely(v->nr_watched) &&
+		    !(v->sole && /* PUBLISH, TAKE, RETIRE */
+		      atomic_load_explicit(v->sole, memory_order_acquire) == v->sole_word) &&
+		    !watch_idle(q, v, j))
 			return -EBUSY;
 		/* TAKE, as try_take(). Dead after it: recovery makes the item FULL again. */
 		if (likely(w == full && len <= room && len <= q->geo.item_size &&
@@ -133,13 +126,13 @@ static inline ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t
 	POINT("take_one:done"); /* as finish:done */
 	v->start = j + 1;
 	v->hot = HOT;
-	if (unlikely(j + 1 - h >= HEAD_LAG))
+	if (unlikely(j + 1 - h >= HEAD_LAG)) {
 		head_raise(l, j + 1);
+		recover_probe(q); /* who only works looks for the dead as well */
+	}
 	if (unlikely(i + 1 == q->geo.slots))
 		lane_left(q, lane, j, v->pop_at.segment, v->pop_at.inc);
 	tally_add(&q->self->tally[lane].popped, 1);
-	if (unlikely(probe_due(&q->self->tally[lane].popped)))
-		recover_probe(q);
 	return (ssize_t)len;
 }
 

@@ -128,7 +128,7 @@ static inline uint64_t watched_below(const struct watched *e, uint64_t limit)
 /* How many watched tickets below @limit count against the capacity. */
 HIDDEN uint64_t watch_open(struct shmq *q, unsigned lane, uint64_t limit);
 
-HIDDEN void watch_prune(struct view *v);
+HIDDEN void watch_prune(struct shmq *q, struct view *v);
 
 /* Is a watched ticket below @limit FULL now? */
 HIDDEN bool watch_full(struct shmq *q, unsigned lane, uint64_t limit);

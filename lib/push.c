@@ -104,6 +104,7 @@ static int push_prepare(struct shmq *q, unsigned lane, uint64_t last)
 	r = segment_find(q, lane, number, &p);
 	if (r != FIND_NOT_INSTALLED)
 		return r < 0 ? r : 0;
+	recover_probe(q); /* who only works looks for the dead as well */
 	r = segment_install(q, lane, number);
 	if (r != -ENOBUFS)
 		return r;

@@ -385,7 +385,7 @@ static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
 }
 
 /* take_fast() of @lane, or of the lanes from the highest on. */
-static inline ssize_t pop_fast(struct shmq *q, int lane, void *buf, size_t room)
+static inline __attribute__((always_inline)) ssize_t pop_fast(struct shmq *q, int lane, void *buf, size_t room)
 {
 	unsigned i = lane >= 0 ? (unsigned)lane : any_from(q, 0);
 	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
@@ -428,9 +428,17 @@ static ssize_t pop_attempt(void *arg)
 	int i, r = 0;
 
 	for (i = 0; i < p->n; i++) {
+		struct iovec *item = &p->items[i];
 		struct taken t = { 0 };
+		ssize_t len = -EBUSY;
 
-		r = pop_one(p->q, p->lane, &p->items[i], p->infos ? &p->infos[i] : NULL, &t);
+		if (likely(!p->infos))
+			len = pop_fast(p->q, p->lane, item->iov_base, item->iov_len);
+		if (likely(len >= 0)) {
+			item->iov_len = (size_t)len;
+			continue;
+		}
+		r = pop_one(p->q, p->lane, item, p->infos ? &p->infos[i] : NULL, &t);
 		if (r != 1) {
 			p->info = (struct shmq_info){ .len = t.len, .lane = (uint16_t)t.lane };
 			break;

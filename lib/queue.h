@@ -92,6 +92,8 @@ struct view {
 	uint32_t nr_watched;
 	uint32_t hot; /* the last look found something: the next item may be near */
 	struct watched *watched; /* room for every segment; mapped on first use */
+	word_t *sole;       /* the only watched slot, if there is but one, */
+	uint64_t sole_word; /* and its word when nothing was to be had there */
 };
 
 /* What keeps my push record from being used for another push. */

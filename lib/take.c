@@ -113,7 +113,7 @@ static int take_watched(struct shmq *q, unsigned lane, size_t room, struct scan 
 			m &= m - 1;
 		}
 	}
-	watch_prune(v);
+	watch_prune(q, v);
 	return 0;
 }
 

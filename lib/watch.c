@@ -75,8 +75,25 @@ static int watch_add(struct shmq *q, unsigned lane, uint32_t s, uint64_t near_nu
 	return 0;
 }
 
+/* A lane often has one slot to watch, of a process that is stopped: remember it. */
+static void watch_find_sole(struct shmq *q, struct view *v)
+{
+	struct watched *e = v->watched;
+	enum slot_class c;
+
+	v->sole = NULL;
+	if (v->nr_watched != 1 || e->mask & (e->mask - 1))
+		return;
+	v->sole = slot_at(q, e->segment, (unsigned)__builtin_ctzll(e->mask));
+	/* PUBLISH, TAKE, RETIRE */
+	v->sole_word = atomic_load_explicit(v->sole, memory_order_acquire);
+	c = slot_classify(v->sole_word, e->inc);
+	if (c != OPEN_HOLE && c != CLOSED_TAKEN)
+		v->sole = NULL;
+}
+
 /* Drop segments that have nothing open any more: the short path is free again. */
-void watch_prune(struct view *v)
+void watch_prune(struct shmq *q, struct view *v)
 {
 	uint32_t i, kept = 0;
 
@@ -84,6 +101,7 @@ void watch_prune(struct view *v)
 		if (v->watched[i].mask)
 			v->watched[kept++] = v->watched[i];
 	v->nr_watched = kept;
+	watch_find_sole(q, v);
 }
 
 /*
@@ -100,6 +118,7 @@ int watch_refresh(struct shmq *q, unsigned lane, uint64_t gen, uint64_t head)
 	if (likely(v->gen == gen))
 		return 0;
 	v->nr_watched = 0;
+	v->sole = NULL;
 	v->gen = GEN_UNKNOWN;
 	for (i = 0; i < q->geo.map_words; i++) {
 		/* MARK */
