@@ -474,7 +474,7 @@ struct shmq_participant {
 
 /*
  * shmq_participants - who is attached: fill up to @n entries of @out.
- * Returns how many are attached (maybe more than @n); -EFAULT; -ECHILD.
+ * Returns how many are attached (maybe more than @n); -EFAULT; -ECHILD; -EBADF.
  */
 SHMQ_API int shmq_participants(struct shmq *q, struct shmq_participant *out,
 			       int n);
