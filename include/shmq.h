@@ -194,6 +194,7 @@ enum shmq_open_flags {
  * Everything in the file that is relied on is checked first. Without
  * SHMQ_ANY_OWNER the file must belong to the caller or to root (SHMQ_OBSERVE
  * accepts every owner); a file that others may write is always refused.
+ * What dead participants held is given back, as by shmq_recover().
  * Any thread. If the caller dies inside, nothing stays behind but perhaps a
  * participant slot, which the next one to need it takes.
  * Returns 0; -ENOENT; -EACCES; -EINVAL, -ENAMETOOLONG bad name; -EOPNOTSUPP
@@ -350,7 +351,8 @@ struct shmq_recovered {
  * shmq_recover - look at every participant now, and give back what the dead held.
  * Nobody has to call it: whoever waits or works does the same every few
  * milliseconds. Lock-free, any number of callers at once. If the caller dies
- * inside, the next one goes on.
+ * inside, the next one goes on. shmq_open() has done the same, and the first call on
+ * the handle tells what that gave back, too.
  * @out may be NULL. Set out->sz first.
  * Returns 0; -EINVAL out->sz is not sizeof *out; -EBADF; -EFAULT; -ECHILD; -EROFS.
  */

@@ -138,7 +138,7 @@ int participant_join(struct shmq *q)
 	if (r == 0)
 		r = claim_any(q, lock);
 	if (r == -EUSERS) { /* again, even if it was somebody else who found the dead */
-		recover_all(q, &(struct shmq_recovered){ 0 });
+		recover_all(q, &q->opened);
 		r = claim_any(q, lock);
 	}
 	if (r == -EUSERS && recover_adopt(q, lock)) {

@@ -121,6 +121,8 @@ static int handle_make(struct shmq **out, struct mapping *m, bool observer)
 	}
 	views_init(q);
 	q->usable_lanes = observer ? 0 : q->geo.nr_lanes;
+	if (!observer)
+		recover_all(q, &q->opened); /* what a predecessor held is there at once */
 	*out = q;
 	return 0;
 }

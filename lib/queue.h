@@ -118,6 +118,7 @@ struct shmq {
 	uint64_t reserved; /* the ticket that is reserved, and where */
 	struct place reserved_at;
 	uint32_t nr_leases;
+	struct shmq_recovered opened; /* what opening found, until shmq_recover() tells it */
 	uint32_t alloc_at; /* where the last search for a segment ended */
 	uint32_t spin;     /* rounds to spin before sleeping, adaptive */
 	uint32_t cpus;

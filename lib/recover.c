@@ -366,7 +366,7 @@ void recover_own(struct shmq *q)
 
 SHMQ_API int shmq_recover(struct shmq *q, struct shmq_recovered *out)
 {
-	struct shmq_recovered found = { .sz = sizeof found };
+	struct shmq_recovered found;
 	KEEP_ERRNO;
 
 	if (!q)
@@ -379,6 +379,10 @@ SHMQ_API int shmq_recover(struct shmq *q, struct shmq_recovered *out)
 		return -EINVAL;
 	if (!mapping_intact(q->map))
 		return -EBADF;
+	found = q->opened;
+	found.sz = sizeof found;
+	found.deferred = 0;
+	memset(&q->opened, 0, sizeof q->opened);
 	recover_all(q, &found);
 	if (out)
 		*out = found;

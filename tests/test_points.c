@@ -31,6 +31,7 @@ enum { IDLE, PUSHING, POPPING };
 
 struct log { /* of the victim, in memory that outlives it */
 	int doing, passed;
+	atomic_int attached, turn; /* of those who are to die first */
 	int first, n; /* of the push it is in */
 	bool pushed[256], popped[256];
 	bool kept[256]; /* held or moved, never consumed */
@@ -140,13 +141,24 @@ static void pop_in_place(struct shmq *q)
 	victim_log->doing = IDLE;
 }
 
-/* The two who died before the victim came. */
+/* The two who die before the victim begins. Both attach before, for who attaches gives
+ * back what the dead held. */
+enum { PRODUCER = 1, CONSUMER = 2 };
+
+static void wait_turn(int who)
+{
+	atomic_fetch_add(&victim_log->attached, 1);
+	while (atomic_load(&victim_log->turn) != who)
+		sleep_ns(MS / 10);
+}
+
 static int dead_producer(void *arg)
 {
 	struct shmq *q = attach("points");
 	uint64_t id = 250;
 
 	(void)arg;
+	wait_turn(PRODUCER);
 	push_ids(q, 0, 1); /* the first push goes the long way */
 	arm("push_one:exact", 1);
 	shmq_push(q, 0, &id, sizeof id, 0);
@@ -159,9 +171,42 @@ static int dead_consumer(void *arg)
 	uint64_t id;
 
 	(void)arg;
+	wait_turn(CONSUMER);
 	arm("take:won", 1);
 	shmq_pop(q, 0, &id, sizeof id, NULL, 0);
 	return 1;
+}
+
+static void dies(pid_t pid, int turn)
+{
+	atomic_store(&victim_log->turn, turn);
+	must_eq(reap(pid), SIGNALLED + SIGKILL);
+}
+
+/* A hole in front, then items, the first of them held by a dead consumer. */
+static void set_scene(struct shmq *q)
+{
+	word_t *probed = &wakeup_of(q)->probed_ns;
+	int passed = victim_log->passed, i;
+	pid_t producer, consumer;
+
+	shmq_point_hook = NULL;
+	atomic_store(&victim_log->attached, 0);
+	producer = spawn(dead_producer, NULL);
+	consumer = spawn(dead_consumer, NULL);
+	while (atomic_load(&victim_log->attached) < 2)
+		sleep_ns(MS / 10);
+	dies(producer, PRODUCER);
+	for (i = 1; i < ITEMS; i++) {
+		atomic_store(probed, sys_coarse_ns()); /* nobody looks for the dead yet */
+		push_ids(q, i, 1);
+	}
+	dies(consumer, CONSUMER);
+	victim_log->popped[0] = false;
+	victim_log->doing = IDLE;
+	atomic_store(probed, 0); /* the victim is to look itself */
+	victim_log->passed = passed;
+	shmq_point_hook = hook;
 }
 
 static int victim(void *arg)
@@ -172,6 +217,7 @@ static int victim(void *arg)
 
 	arm(point, kill_after);
 	q = attach("points");
+	set_scene(q);
 	for (i = 0; i < 2; i++) /* past the hole, before anybody looks for the dead */
 		pop_id(q, SHMQ_ANY_LANE);
 	push_ids(q, 100, 3);
@@ -189,11 +235,6 @@ static int victim(void *arg)
 	pop_in_place(q);
 	shmq_close(q);
 	return 0;
-}
-
-static void killed(int (*fn)(void *), void *arg)
-{
-	must_eq(reap(spawn(fn, arg)), SIGNALLED + SIGKILL);
 }
 
 /* Everything that was promised is there, once; room for all is back. */
@@ -249,8 +290,7 @@ START_TEST(a_kill_at_a_named_point_costs_nothing)
 	int nr = (int)(__stop_shmq_points - __start_shmq_points);
 	const char *point = __start_shmq_points[_i / TIMES];
 	struct shmq_config c;
-	struct shmq *q;
-	int status, i;
+	int status;
 
 	ck_assert_int_lt(_i / TIMES, nr);
 	victim_log = shared(sizeof *victim_log);
@@ -261,19 +301,6 @@ START_TEST(a_kill_at_a_named_point_costs_nothing)
 	c.max_attempts = ATTEMPTS;
 	c.dead_lane = 1;
 	must_eq(shmq_create("points", &c), 0);
-	killed(dead_producer, NULL);
-	shmq_point_hook = NULL;
-	q = attach("points");
-	for (i = 1; i < ITEMS; i++)
-		push_ids(q, i, 1);
-	shmq_close(q);
-	killed(dead_consumer, NULL);
-	q = attach("points");
-	atomic_store(&wakeup_of(q)->probed_ns, 0); /* the victim is to look itself */
-	shmq_close(q);
-	memset(victim_log->popped, 0, sizeof victim_log->popped);
-	victim_log->doing = IDLE;
-
 	kill_after = _i % TIMES + 1;
 	status = reap(spawn(victim, (void *)(uintptr_t)point));
 	if (_i % TIMES == 0)
@@ -296,8 +323,8 @@ START_TEST(a_sleeper_gets_what_a_dead_consumer_held)
 	must_eq(shmq_create("points", &c), 0);
 	first = attach("points");
 	push_ids(first, 7, 1);
-	killed(dead_consumer, NULL); /* the last that is looked at, one by one, from the next one */
 	q = attach("points");
+	dies(spawn(dead_consumer, NULL), CONSUMER);
 	must_eq(shmq_pop(q, 0, &id, sizeof id, NULL, 1000 * (int64_t)MS), 8);
 	must_eq(id, 7);
 	shmq_close(q);
