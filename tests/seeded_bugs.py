@@ -218,7 +218,7 @@ BUGS = [
 		return;
 """,
      """	sys_futex_wake(word, n, bit);
-""", "wait"),
+""", "sched wait"),
     ("open tickets below head do not count", "lib/admit.c",
      """	*below = watch_open(q, lane, *g);
 """,
