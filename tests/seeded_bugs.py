@@ -232,15 +232,6 @@ BUGS = [
 		record_set""",
      """	if (1)
 		record_set""", "limit sched"),
-    ("head goes back", "lib/lane.h",
-     """	while (before(h, to) &&
-	       !atomic_compare_exchange_weak_explicit(&l->head, &h, to, memory_order_acq_rel,
-						      memory_order_relaxed))
-		;
-""",
-     """	(void)h;
-	atomic_store_explicit(&l->head, to, memory_order_release);
-""", "limit sched stress linear"),
     ("a lost installation keeps its segment", "lib/segment.c",
      """						     memory_order_relaxed)) {
 		segment_put(q, s, inc);
