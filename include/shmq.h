@@ -410,8 +410,9 @@ struct shmq_pressure {
 SHMQ_API int shmq_pressure(struct shmq *q, int lane, struct shmq_pressure *p);
 
 /*
- * shmq_refused - depth and limit as the last push of this handle that returned
- * -EAGAIN or -ETIMEDOUT found them. Returns 0; -ENODATA none was refused yet.
+ * shmq_refused - depth and limit as this handle last found a lane full, in a push or
+ * reserve: after -EAGAIN or -ETIMEDOUT, those of that call. Returns 0; -ENODATA if it
+ * never did.
  */
 SHMQ_API int shmq_refused(const struct shmq *q, struct shmq_pressure *p);
 

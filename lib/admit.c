@@ -138,10 +138,10 @@ SHMQ_API int shmq_pressure(struct shmq *q, int lane, struct shmq_pressure *p)
 		return -ECHILD;
 	if (lane < 0 || (uint32_t)lane >= q->geo.nr_lanes)
 		return -ECHRNG;
-	/* PASS, TICKET: head first, so that the difference is not negative. */
+	/* Head first, so that the difference is not negative. PASS, then TICKET */
 	head = atomic_load_explicit(&lane_of(q, (unsigned)lane)->head, memory_order_acquire);
-	depth = atomic_load_explicit(&lane_of(q, (unsigned)lane)->tail, memory_order_acquire) -
-		head;
+	depth = atomic_load_explicit(&lane_of(q, (unsigned)lane)->tail, /* TICKET */
+				     memory_order_acquire) - head;
 	p->capacity = q->geo.capacity[lane];
 	p->depth = depth < p->capacity ? depth : p->capacity;
 	level_set(p);

@@ -59,7 +59,6 @@ static inline bool watch_idle(struct shmq *q, const struct view *v, uint64_t lim
 			uint64_t w = atomic_load_explicit(
 				slot_at(q, e->segment, (unsigned)__builtin_ctzll(m)),
 				memory_order_acquire);
-
 			enum slot_class c = slot_classify(w, e->inc);
 
 			if (c == OPEN_FULL || c == CLOSED_FOR_GOOD)
@@ -74,7 +73,7 @@ static inline bool watch_idle(struct shmq *q, const struct view *v, uint64_t lim
  * its length; -EAGAIN the lane is empty, and was when looked at; -EBUSY nothing
  * done, call lane_take().
  */
-static inline __attribute__((always_inline)) ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t room)
+static ALWAYS_INLINE ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t room)
 {
 	struct view *v = &q->view[lane];
 	struct lane *l = v->lane;

@@ -63,7 +63,7 @@ HIDDEN unsigned lane_commit(struct shmq *q, size_t len);
 /* Close the reserved slot, if there is one. */
 HIDDEN void lane_abort(struct shmq *q);
 
-/* PAD the tickets [@t, @t + @n) where they are unpublished; -ENOBUFS, -EBADMSG.
+/* PAD the tickets [@t, @t + @n) where they are unpublished: how many; -ENOBUFS, -EBADMSG.
  * The caller owns them, or has proven their owner dead and calls @valid first. */
 HIDDEN int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 		    bool (*valid)(struct shmq *, void *), void *arg);
@@ -99,7 +99,7 @@ static inline void head_raise(struct lane *l, uint64_t to)
 {
 	uint64_t h = atomic_load_explicit(&l->head, memory_order_relaxed);
 
-	while (before(h, to) &&
+	while (before(h, to) && /* PASS */
 	       !atomic_compare_exchange_weak_explicit(&l->head, &h, to, memory_order_acq_rel,
 						      memory_order_relaxed))
 		;
@@ -108,7 +108,7 @@ static inline void head_raise(struct lane *l, uint64_t to)
 /* MARK -> watch_refresh(): counted after the marks, before head passes. */
 static inline void gen_count(struct lane *l)
 {
-	atomic_fetch_add_explicit(&l->gen, 1, memory_order_acq_rel);
+	atomic_fetch_add_explicit(&l->gen, 1, memory_order_acq_rel); /* MARK */
 }
 
 /* Make the watch list of @lane as new as @gen, which was read after @head: 0 or an
@@ -144,7 +144,7 @@ static inline void record_set(struct shmq *q, enum record_kind kind, unsigned la
 			      unsigned n, uint64_t ticket)
 {
 	atomic_store_explicit(&q->self->record, record_word(kind, lane, n, ticket),
-			      memory_order_release);
+			      memory_order_release); /* RECORD */
 }
 
 static inline void copy_item(void *to, const void *from, size_t len)

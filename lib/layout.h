@@ -237,6 +237,12 @@ static inline uint64_t record_ticket(uint64_t r, uint64_t tail)
 {
 	return tail - ((tail - r) & TICKET_MASK);
 }
+/* Does an EXACT record name this ticket of this lane? @tail as in record_ticket(). */
+static inline bool record_names(uint64_t r, unsigned lane, uint64_t ticket, uint64_t tail)
+{
+	return record_kind(r) == RECORD_EXACT && record_lane(r) == lane &&
+	       ticket - record_ticket(r, tail) < record_n(r);
+}
 
 /* Participant word: [token 60 | state 4]. The token is never used again, so it stands
  * for the life of a participant as well. JOINING: whoever holds the token writes its

@@ -38,6 +38,7 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 {
 	word_t *pad_max = &lane_of(q, lane)->pad_max;
 	uint64_t m = atomic_load_explicit(pad_max, memory_order_relaxed), end = t + n;
+	int closed = 0;
 
 	/* PADS -> admit() */
 	while (before(m, end) && !atomic_compare_exchange_weak_explicit(
@@ -64,17 +65,19 @@ int lane_pad(struct shmq *q, unsigned lane, uint64_t t, unsigned n,
 		if (slot_tag(w) == p.inc) /* MOVING */
 			outcome = move_outcome(q, d, w);
 		if (valid && !valid(q, arg))
-			return 0;
+			return closed;
 		segment_set_pads(q, lane, p.segment);
 		/* RETIRE, PUBLISH. seq_cst: before the load of the room word in wake(). */
-		atomic_compare_exchange_strong_explicit(
-			&d->word, &w,
-			slot_word(p.inc, outcome == SLOT_FULL ? slot_attempts(w) : 0, 0, outcome),
-			memory_order_seq_cst, memory_order_relaxed);
+		if (atomic_compare_exchange_strong_explicit(
+			    &d->word, &w,
+			    slot_word(p.inc, outcome == SLOT_FULL ? slot_attempts(w) : 0, 0,
+				      outcome),
+			    memory_order_seq_cst, memory_order_relaxed))
+			closed += outcome == SLOT_PAD;
 		POINT("pad:closed"); /* Dead here: the next one finds it closed. */
 	}
 	wake(q, WAIT_ROOM, lane, (int)n); /* the tickets had counted */
-	return 0;
+	return closed;
 }
 
 bool lane_settle(struct shmq *q)
@@ -135,6 +138,17 @@ static int push_items(struct shmq *q, unsigned lane, uint64_t t, const struct io
 	return n;
 }
 
+/* There is no segment for more: what shmq_refused() is to say. */
+static int refuse_now(struct shmq *q, unsigned lane)
+{
+	struct lane *l = lane_of(q, lane);
+
+	/* relaxed: for people to read. */
+	refuse(q, lane, atomic_load_explicit(&l->tail, memory_order_relaxed) -
+				atomic_load_explicit(&l->head, memory_order_relaxed));
+	return 0;
+}
+
 static void leave_unsettled(struct shmq *q, unsigned lane, uint64_t t, int n)
 {
 	q->record = record_word(RECORD_EXACT, lane, (unsigned)n, t);
@@ -159,7 +173,7 @@ int push_drawn(struct shmq *q, unsigned lane, uint64_t t, const struct iovec *it
 	done = push_items(q, lane, t, items, admitted);
 	if (unlikely(done < admitted)) { /* no segment: the record keeps the tickets */
 		leave_unsettled(q, lane, t, n);
-		return done > 0 ? done : 0;
+		return done ? done : refuse_now(q, lane);
 	}
 	if (unlikely(admitted < n) &&
 	    lane_pad(q, lane, t + (unsigned)admitted, (unsigned)(n - admitted), NULL, NULL) < 0)
@@ -191,18 +205,14 @@ static int draw(struct shmq *q, unsigned lane, int n, uint64_t *first)
 		near = before(v->near, tail + (unsigned)n);
 	}
 	r = push_prepare(q, lane, tail + (unsigned)n - 1);
-	if (unlikely(r < 0)) {
-		if (r == -ENOBUFS)
-			refuse(q, lane, tail - atomic_load_explicit(&l->head,
-								    memory_order_relaxed));
-		return r == -ENOBUFS ? 0 : r;
-	}
+	if (unlikely(r < 0))
+		return r == -ENOBUFS ? refuse_now(q, lane) : r;
 	record_set(q, RECORD_PENDING, lane, (unsigned)n, tail);
 	POINT("push:pending"); /* Dead here: no ticket, or one that no record names. */
-	/* TICKET: the record is seen by whoever sees the ticket. Close to the limit
-	 * the ticket must be the one that was admitted. */
+	/* The record is seen by whoever sees the ticket. Close to the limit the ticket
+	 * must be the one that was admitted. */
 	if (unlikely(near)) {
-		t = tail;
+		t = tail; /* TICKET */
 		if (!atomic_compare_exchange_strong_explicit(&l->tail, &t, tail + (unsigned)n,
 							     memory_order_acq_rel,
 							     memory_order_relaxed)) {
@@ -234,7 +244,7 @@ int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n)
 	int done = 0, tries = 0, r;
 
 	if (unlikely(q->record_use != RECORD_IDLE) && !lane_settle(q))
-		return q->record_use == RECORD_RESERVED ? -EBUSY : 0;
+		return q->record_use == RECORD_RESERVED ? -EBUSY : refuse_now(q, lane);
 	while (done < n) {
 		int run = n - done;
 
@@ -265,22 +275,22 @@ static int draw_one(struct shmq *q, unsigned lane, uint64_t *t, struct place *p)
 	int tries, r = -EAGAIN;
 
 	if (q->record_use != RECORD_IDLE && !lane_settle(q))
-		return q->record_use == RECORD_RESERVED ? -EBUSY : 0;
+		return q->record_use == RECORD_RESERVED ? -EBUSY : refuse_now(q, lane);
 	for (tries = 0; r == -EAGAIN && tries < RESTARTS_MAX; tries++)
 		r = draw(q, lane, 1, t);
 	if (r <= 0)
 		return r == -EAGAIN ? -EBADMSG : r;
-	r = 0;
-	if (admitted_of(q, lane, *t, 1) == 1) {
+	r = admitted_of(q, lane, *t, 1);
+	if (r == 1) {
 		r = segment_of_ticket(q, lane, *t >> q->geo.slots_shift, p);
 		if (r == 0)
 			return 1;
 	}
-	if (r < 0 || lane_pad(q, lane, *t, 1, NULL, NULL) < 0)
-		leave_unsettled(q, lane, *t, 1);
-	else
-		record_set(q, RECORD_NONE, 0, 0, 0);
-	return r == 0 || r == -ENOBUFS ? 0 : -EBADMSG;
+	leave_unsettled(q, lane, *t, 1);
+	lane_settle(q); /* now, or with the next push */
+	if (r == -ENOBUFS)
+		return refuse_now(q, lane);
+	return r == 0 ? 0 : -EBADMSG;
 }
 
 int lane_reserve(struct shmq *q, unsigned lane, void **buf)

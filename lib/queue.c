@@ -8,11 +8,10 @@
  * from before a fork, and is refused.
  */
 #include "fast.h"
-#include "lane.h"
+#include "handle.h"
 #include "participant.h"
 #include "recover.h"
 #include "region.h"
-#include "segment.h"
 #include "sys.h"
 #include "wait.h"
 
@@ -30,7 +29,8 @@ bool mapping_intact(const struct mapping *m)
 
 static void mapping_drop(struct mapping *m)
 {
-	/* acq_rel: the last user sees that the others are done. Private memory. */
+	/* acq_rel: the last user sees that the others are done. Memory of this process, so
+	 * no edge of the ledger. */
 	if (atomic_fetch_sub_explicit(&m->users, 1, memory_order_acq_rel) != 1)
 		return;
 	if (m->base)
@@ -185,21 +185,6 @@ SHMQ_API void shmq_close(struct shmq *q)
 
 /* ---- arguments -------------------------------------------------------------------- */
 
-static int use_check(const struct shmq *q, int lane, int64_t timeout_ns)
-{
-	if (unlikely(!q))
-		return -EFAULT;
-	if (unlikely(!q->map))
-		return -ECHILD;
-	if (unlikely(q->observer))
-		return -EROFS;
-	if (unlikely(lane < 0 || (uint32_t)lane >= q->geo.nr_lanes))
-		return -ECHRNG;
-	if (unlikely(timeout_ns < SHMQ_FOREVER))
-		return -ERANGE;
-	return 0;
-}
-
 /* @n, or why the batch can not be: 0 if there is nothing to do. */
 static int items_check(const struct iovec *items, int n, size_t longest)
 {
@@ -216,15 +201,6 @@ static int items_check(const struct iovec *items, int n, size_t longest)
 			return -EFAULT;
 	}
 	return n;
-}
-
-static void role_add(struct shmq *q, uint32_t role)
-{
-	/* relaxed: only we write it. */
-	uint32_t r = atomic_load_explicit(&q->self->role, memory_order_relaxed);
-
-	if (unlikely(!(r & role)))
-		atomic_store_explicit(&q->self->role, r | role, memory_order_relaxed);
 }
 
 /* ---- push --------------------------------------------------------------------------- */
@@ -337,57 +313,8 @@ struct pop {
 	struct shmq_info info; /* of an item that did not fit */
 };
 
-static void info_fill(struct shmq *q, const struct taken *t, struct shmq_info *info)
-{
-	uint64_t now, pushed;
-
-	*info = (struct shmq_info){ .len = t->len, .lane = (uint16_t)t->lane,
-				    .attempts = (uint16_t)(t->attempts + 1) };
-	if (!(q->geo.flags & SHMQ_STAMP))
-		return;
-	now = sys_monotonic_ns();
-	pushed = atomic_load_explicit(stamp_of(q, slot_index(q, t->segment, t->ticket)),
-				      memory_order_relaxed);
-	info->wait_ns = now > pushed ? now - pushed : 0;
-}
-
-/* SHMQ_ANY_LANE, lanes from @i on: the next one, the dead-letter lane left out. */
-static inline unsigned any_from(const struct shmq *q, unsigned i)
-{
-	return i == (unsigned)q->geo.dead_lane ? i + 1 : i;
-}
-
-static uint32_t lanes_of(const struct shmq *q, int lane)
-{
-	uint32_t all = (1u << q->geo.nr_lanes) - 1;
-
-	if (lane >= 0)
-		return 1u << lane;
-	return q->geo.dead_lane == SHMQ_DROP ? all : all & ~(1u << q->geo.dead_lane);
-}
-
-/* Take from @lane, or from the highest lane that has something. As lane_take(). */
-static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
-{
-	unsigned i = lane >= 0 ? (unsigned)lane : any_from(q, 0);
-	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
-	int r = 0, looks = 0;
-
-	while (i < end && r == 0) {
-		if (unlikely(++looks > RESTARTS_MAX))
-			return -EBADMSG;
-		r = lane_take(q, i, room, t);
-		if (r == 1 && unlikely(t->attempts >= q->geo.max_attempts) &&
-		    lane_dead_letter(q, t))
-			r = 0; /* and once more */
-		else
-			i = any_from(q, i + 1);
-	}
-	return r;
-}
-
 /* take_fast() of @lane, or of the lanes from the highest on. */
-static inline __attribute__((always_inline)) ssize_t pop_fast(struct shmq *q, int lane, void *buf, size_t room)
+static ALWAYS_INLINE ssize_t pop_fast(struct shmq *q, int lane, void *buf, size_t room)
 {
 	unsigned i = lane >= 0 ? (unsigned)lane : any_from(q, 0);
 	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
@@ -517,159 +444,4 @@ SHMQ_API int shmq_pop_n(struct shmq *q, int lane, struct iovec *items,
 	if (r == -EMSGSIZE && infos)
 		infos[0] = p.info;
 	return r;
-}
-
-/* ---- in place ------------------------------------------------------------------------ */
-
-struct reserve {
-	struct shmq *q;
-	void **buf;
-	int lane;
-};
-
-static ssize_t reserve_attempt(void *arg)
-{
-	struct reserve *a = arg;
-	int r = lane_reserve(a->q, (unsigned)a->lane, a->buf);
-
-	return r == 0 ? -EAGAIN : r;
-}
-
-SHMQ_API int shmq_reserve(struct shmq *q, int lane, void **buf, int64_t timeout_ns)
-{
-	struct reserve a = { .q = q, .buf = buf, .lane = lane };
-	ssize_t r = use_check(q, lane, timeout_ns);
-
-	if (r < 0)
-		return (int)r;
-	if (!buf)
-		return -EFAULT;
-	role_add(q, SHMQ_ROLE_PRODUCER);
-	if (timeout_ns)
-		r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, reserve_attempt, &a);
-	else
-		r = reserve_attempt(&a);
-	recover_probe(q);
-	if (r == -EAGAIN || r == -ETIMEDOUT)
-		tally_add(&q->self->tally[lane].rejected, 1);
-	return r == 1 ? 0 : (int)r;
-}
-
-static int reserved_check(const struct shmq *q)
-{
-	int r = use_check(q, 0, SHMQ_NOWAIT);
-
-	return r == 0 && q->record_use != RECORD_RESERVED ? -ENOENT : r;
-}
-
-SHMQ_API int shmq_commit(struct shmq *q, size_t len)
-{
-	int r = reserved_check(q);
-
-	if (r < 0)
-		return r;
-	if (len > q->geo.item_size)
-		return -EMSGSIZE;
-	wake(q, WAIT_ITEMS, lane_commit(q, len), 1);
-	return 0;
-}
-
-SHMQ_API int shmq_abort(struct shmq *q)
-{
-	int r = reserved_check(q);
-
-	if (r == 0)
-		lane_abort(q);
-	return r;
-}
-
-struct peek {
-	struct shmq *q;
-	struct taken *taken;
-	int lane;
-};
-
-static ssize_t peek_attempt(void *arg)
-{
-	struct peek *a = arg;
-	int r = take(a->q, a->lane, SIZE_MAX, a->taken);
-
-	return r == 0 ? -EAGAIN : r;
-}
-
-SHMQ_API int shmq_peek(struct shmq *q, int lane, struct shmq_lease *lease, int64_t timeout_ns)
-{
-	struct taken t;
-	struct peek a = { .q = q, .taken = &t, .lane = lane };
-	ssize_t r = use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns);
-
-	if (r < 0)
-		return (int)r;
-	if (!lease)
-		return -EFAULT;
-	if (q->nr_leases >= SHMQ_LEASES_MAX)
-		return -EMFILE;
-	role_add(q, SHMQ_ROLE_CONSUMER);
-	r = wait_until(q, WAIT_ITEMS, lanes_of(q, lane), timeout_ns, peek_attempt, &a);
-	recover_probe(q);
-	if (r != 1)
-		return (int)r;
-	q->nr_leases++;
-	*lease = (struct shmq_lease){ .data = t.payload,
-				      .private_ = { t.ticket, t.inc, t.segment } };
-	info_fill(q, &t, &lease->info);
-	wake(q, WAIT_ROOM, t.lane, 1);
-	return 0;
-}
-
-/* The item that @lease stands for, if this handle still holds it. */
-static int lease_check(struct shmq *q, const struct shmq_lease *lease, struct taken *t)
-{
-	int r = use_check(q, 0, SHMQ_NOWAIT);
-	uint64_t held;
-
-	if (r < 0)
-		return r;
-	if (!lease)
-		return -EFAULT;
-	if (lease->private_[2] >= q->geo.nr_segments || lease->info.lane >= q->geo.nr_lanes ||
-	    lease->info.attempts < 1 || lease->info.attempts > SLOT_ATTEMPTS_MAX + 1 ||
-	    lease->data != payload_of(q, slot_index(q, (uint32_t)lease->private_[2],
-						    lease->private_[0])))
-		return -ENOENT; /* of another handle's queue, or none */
-	*t = (struct taken){ .ticket = lease->private_[0], .inc = lease->private_[1],
-			     .segment = (uint32_t)lease->private_[2], .len = lease->info.len,
-			     .lane = lease->info.lane, .attempts = lease->info.attempts - 1u,
-			     .payload = lease->data };
-	t->word = slot_at(q, t->segment, t->ticket);
-	held = slot_word(t->inc, t->attempts, q->me, SLOT_TAKEN);
-	/* relaxed: if it is ours, we wrote it. */
-	return atomic_load_explicit(t->word, memory_order_relaxed) == held ? 0 : -ENOENT;
-}
-
-SHMQ_API int shmq_release(struct shmq *q, struct shmq_lease *lease)
-{
-	struct taken t;
-	int r = lease_check(q, lease, &t);
-
-	if (r < 0)
-		return r;
-	lane_finish(q, &t);
-	q->nr_leases -= q->nr_leases > 0;
-	tally_add(&q->self->tally[t.lane].popped, 1);
-	recover_probe(q);
-	return 0;
-}
-
-SHMQ_API int shmq_requeue(struct shmq *q, struct shmq_lease *lease)
-{
-	struct taken t;
-	int r = lease_check(q, lease, &t);
-
-	if (r < 0)
-		return r;
-	lane_requeue(q, &t);
-	q->nr_leases -= q->nr_leases > 0;
-	recover_probe(q);
-	return 0;
 }

@@ -17,6 +17,7 @@
 #include "layout.h"
 
 #define HIDDEN __attribute__((visibility("hidden")))
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

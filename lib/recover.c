@@ -98,14 +98,21 @@ static bool covered(struct shmq *q, const struct unnamed *u, uint64_t t)
 {
 	uint32_t i;
 
-	for (i = 0; i < q->geo.max_participants; i++) {
-		uint64_t r = u->records[i];
-
-		if (record_kind(r) == RECORD_EXACT && record_lane(r) == u->lane &&
-		    t - record_ticket(r, u->tail) < record_n(r))
+	for (i = 0; i < q->geo.max_participants; i++)
+		if (record_names(u->records[i], u->lane, t, u->tail))
 			return true;
-	}
 	return false;
+}
+
+/* Close the tickets [@t, @t + @n), which the dead have drawn. */
+static void close_dead(struct shmq *q, struct corpse *c, unsigned lane, uint64_t t, unsigned n)
+{
+	int r = lane_pad(q, lane, t, n, still_dead, c);
+
+	if (r < 0)
+		c->deferred = true;
+	else
+		c->out->tickets += (uint64_t)r;
 }
 
 /* @t is open, and the dead may have drawn it. */
@@ -113,10 +120,10 @@ static void close_open(struct shmq *q, struct corpse *c, const struct unnamed *u
 {
 	if (covered(q, u, t))
 		return;
-	if ((int64_t)(t - u->limit) >= 0 || lane_pad(q, u->lane, t, 1, still_dead, c) < 0)
+	if ((int64_t)(t - u->limit) >= 0)
 		c->deferred = true;
 	else
-		c->out->tickets++;
+		close_dead(q, c, u->lane, t, 1);
 }
 
 static bool unpublished(struct shmq *q, const struct place *p, uint64_t t)
@@ -218,10 +225,7 @@ static void close_tickets(struct shmq *q, struct corpse *c)
 		return;
 	}
 	tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_acquire); /* TICKET */
-	if (lane_pad(q, lane, record_ticket(r, tail), record_n(r), still_dead, c) < 0)
-		c->deferred = true;
-	else
-		c->out->tickets += record_n(r);
+	close_dead(q, c, lane, record_ticket(r, tail), record_n(r));
 }
 
 /* C: segments it was about to install. */
@@ -240,7 +244,7 @@ static void return_segments(struct shmq *q, struct corpse *c)
 	}
 }
 
-static bool recover(struct shmq *q, uint32_t i, uint64_t inc, struct shmq_recovered *out)
+static void recover(struct shmq *q, uint32_t i, uint64_t inc, struct shmq_recovered *out)
 {
 	struct corpse c = { .i = i, .inc = inc, .out = out };
 	uint64_t w = participant_word(inc, PARTICIPANT_LIVE);
@@ -251,51 +255,42 @@ static bool recover(struct shmq *q, uint32_t i, uint64_t inc, struct shmq_recove
 	wake_all(q); /* for what there is now, even if the rest is deferred */
 	if (c.deferred) {
 		out->deferred++;
-		return false;
+		return;
 	}
 	POINT("recover:settled"); /* Dead here: the next one finds nothing left to do. */
 	/* JOIN: the record is free when all it held is given back. */
-	if (!atomic_compare_exchange_strong_explicit(
+	if (atomic_compare_exchange_strong_explicit(
 		    &participant_of(q, i)->state, &w, participant_word(inc, PARTICIPANT_FREE),
 		    memory_order_acq_rel, memory_order_relaxed))
-		return false;
-	out->participants++;
-	return true;
+		out->participants++;
 }
 
 /* It died while it joined, and held nothing. */
-static bool forget(struct shmq *q, uint32_t i, uint64_t w)
+static void forget(struct shmq *q, uint32_t i, uint64_t w)
 {
 	/* JOIN */
-	return participant_dead(q, participant_inc(w)) &&
-	       atomic_compare_exchange_strong_explicit(
-		       &participant_of(q, i)->state, &w,
-		       participant_word(participant_inc(w), PARTICIPANT_FREE),
-		       memory_order_acq_rel, memory_order_relaxed);
+	atomic_compare_exchange_strong_explicit(
+		&participant_of(q, i)->state, &w,
+		participant_word(participant_inc(w), PARTICIPANT_FREE), memory_order_acq_rel,
+		memory_order_relaxed);
 }
 
-static bool recover_one(struct shmq *q, uint32_t i, struct shmq_recovered *out)
+void recover_all(struct shmq *q, struct shmq_recovered *out)
 {
-	uint64_t w = participant_state_of(q, i);
-
-	if (participant_state(w) == PARTICIPANT_JOINING)
-		return forget(q, i, w);
-	return participant_state(w) == PARTICIPANT_LIVE &&
-	       !(i == q->me && participant_inc(w) == q->inc) &&
-	       participant_dead(q, participant_inc(w)) &&
-	       recover(q, i, participant_inc(w), out);
-}
-
-bool recover_all(struct shmq *q, struct shmq_recovered *out)
-{
-	uint64_t before = out->items + out->tickets;
 	uint32_t i;
-	bool any = false;
 	KEEP_ERRNO;
 
-	for (i = 0; i < q->geo.max_participants; i++)
-		any |= recover_one(q, i, out);
-	return any || out->items + out->tickets != before;
+	for (i = 0; i < q->geo.max_participants; i++) {
+		uint64_t w = participant_state_of(q, i), inc = participant_inc(w);
+
+		if (participant_state(w) == PARTICIPANT_FREE || inc == q->inc ||
+		    !participant_dead(q, inc))
+			continue;
+		if (participant_state(w) == PARTICIPANT_JOINING)
+			forget(q, i, w);
+		else
+			recover(q, i, inc, out);
+	}
 }
 
 /*

@@ -5,8 +5,8 @@
 
 #include "queue.h"
 
-/* Recover whoever is proven dead: true if that gave anything back. Adds to *@out. */
-HIDDEN bool recover_all(struct shmq *q, struct shmq_recovered *out);
+/* Recover whoever is proven dead. Adds to *@out. */
+HIDDEN void recover_all(struct shmq *q, struct shmq_recovered *out);
 
 /* The same, if nobody has done it for a while. For every place where somebody waits,
  * and for some that who only works comes by. */

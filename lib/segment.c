@@ -2,12 +2,11 @@
 /*
  * segment.c - the pool: which segment serves which number of which lane.
  *
- * Owns the header and binding of every segment, the directories, the free hints,
- * the mark bits and the map of PADs. Invariant: a (lane, number) that was ever visible in a
- * directory is bound to one (segment, incarnation) for ever. It rests on the
- * order in segment_install_one(): take the segment first, then look whether the
- * number was installed meanwhile; install numbers in order; replace an entry
- * only behind head.
+ * Owns the header and binding of every segment, the directories, the free hints, the
+ * mark bits and the map of PADs. Invariant: a (lane, number) that was ever visible in
+ * a directory is bound to one (segment, incarnation) for ever. It rests on the order
+ * in segment_install_one(): take the segment first, then look whether the number was
+ * installed meanwhile; install numbers in order; replace an entry only behind head.
  *
  * A process that dies here leaves a segment OWNED by it (segment_disown() settles
  * that), a missing free hint (the search by words finds the segment), or an
@@ -88,10 +87,10 @@ bool segment_binding(struct shmq *q, uint32_t s, uint64_t *hdr, unsigned *lane,
 		     uint64_t *number)
 {
 	struct segment *seg = segment_of(q, s);
-	/* BIND: header, binding, header again: equal incarnations frame the binding. */
-	uint64_t h = atomic_load_explicit(&seg->hdr, memory_order_acquire);
-	uint64_t b = atomic_load_explicit(&seg->bind, memory_order_acquire);
-	uint64_t again = atomic_load_explicit(&seg->hdr, memory_order_acquire);
+	/* Header, binding, header again: equal incarnations frame the binding. */
+	uint64_t h = atomic_load_explicit(&seg->hdr, memory_order_acquire);	/* BIND */
+	uint64_t b = atomic_load_explicit(&seg->bind, memory_order_acquire);	/* BIND */
+	uint64_t again = atomic_load_explicit(&seg->hdr, memory_order_acquire); /* BIND */
 
 	*hdr = again;
 	*lane = bind_lane(b);
@@ -211,7 +210,7 @@ static bool segment_take(struct shmq *q, uint32_t s, uint64_t *inc)
 	if (segment_state(hdr) != SEGMENT_FREE)
 		return false;
 	*inc = segment_inc(hdr) + 1;
-	/* Dead here: OWNED by the dead, not installed: segment_disown(). */
+	/* REUSE. Dead here: OWNED by the dead, not installed: segment_disown(). */
 	return atomic_compare_exchange_strong_explicit(
 		&segment_of(q, s)->hdr, &hdr, segment_word(*inc, q->me, SEGMENT_OWNED),
 		memory_order_acq_rel, memory_order_relaxed);

@@ -352,13 +352,9 @@ static uint32_t pusher_of(const struct holds *h, unsigned lane, uint64_t ticket)
 {
 	uint32_t i;
 
-	for (i = 0; i < h->q->geo.max_participants; i++) {
-		uint64_t r = h->records[i];
-
-		if (record_kind(r) == RECORD_EXACT && record_lane(r) == lane &&
-		    ticket - record_ticket(r, h->tails[lane]) < record_n(r))
+	for (i = 0; i < h->q->geo.max_participants; i++)
+		if (record_names(h->records[i], lane, ticket, h->tails[lane]))
 			return i;
-	}
 	return UINT32_MAX;
 }
 

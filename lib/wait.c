@@ -48,13 +48,14 @@ void wake_slow(struct shmq *q, enum wait_side side, unsigned lane, int n, uint32
 
 	if (w & WAIT_FENCE) { /* PARK: a sleeper could not use membarrier() */
 		atomic_thread_fence(memory_order_seq_cst);
-		w = atomic_load_explicit(word, memory_order_seq_cst);
+		w = atomic_load_explicit(word, memory_order_seq_cst); /* PARK */
 	}
 	do {
 		if (!(w & bit))
 			return;
 		next = w + WAIT_EPOCH;
-	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, memory_order_seq_cst,
+	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, /* PARK */
+							memory_order_seq_cst,
 							memory_order_seq_cst));
 	if (sys_futex_wake(word, n, bit) >= n)
 		return;
@@ -83,9 +84,10 @@ static uint32_t arm(struct shmq *q, enum wait_side side, uint32_t lanes)
 
 	if (side == WAIT_ITEMS && q->must_fence)
 		bits |= WAIT_FENCE;
-	do { /* PARK -> wake() */
+	do {
 		next = (w + WAIT_EPOCH) | bits;
-	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, memory_order_seq_cst,
+	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, /* PARK */
+							memory_order_seq_cst,
 							memory_order_relaxed));
 	/* PARK. Room is made by read-modify-writes, so nobody else has to be fenced. */
 	if (side == WAIT_ROOM || sys_membarrier() < 0)

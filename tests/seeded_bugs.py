@@ -253,6 +253,38 @@ BUGS = [
      "slot_word(slot_tag(w), attempts, 0, SLOT_FULL);", "linear lease"),
     ("an unnamed ticket of the dead is forgotten when it is old", "lib/recover.c",
      "	close_older(q, c, &u);\n", "	(void)close_older;\n", "settle"),
+    ("opening does not look for the dead", "lib/queue.c",
+     """		recover_all(q, &q->opened); /* what a predecessor held is there at once */
+""",
+     """		(void)q;
+""", "lease"),
+    ("a move that fails speaks for the pushes", "lib/push.c",
+     """		q->refused = refused; /* of the caller's pushes; this is a pop */
+		q->was_refused = was_refused;
+""",
+     """		(void)refused;
+		(void)was_refused;
+""", "lease"),
+    ("head is not led past an item", "lib/segment.c",
+     """		head = lane_make_way(q, lane, oldest);
+""", """		(void)q;
+""", "lease"),
+    ("a lease of another queue is taken", "lib/inplace.c",
+     """	    lease->info.attempts < 1 || lease->info.attempts > SLOT_ATTEMPTS_MAX + 1 ||
+	    lease->data != payload_of(q, slot_index(q, (uint32_t)lease->private_[2],
+						    lease->private_[0])))
+""",
+     """	    lease->info.attempts < 1 || lease->info.attempts > SLOT_ATTEMPTS_MAX + 1)
+""", "lease"),
+    ("nobody adopts a record of the dead", "lib/participant.c",
+     """	if (r == -EUSERS && recover_adopt(q, lock)) {
+""",
+     """	if (r == -EUSERS && !q && recover_adopt(q, lock)) {
+""", "settle"),
+    ("who joins installs segments", "lib/segment.c",
+     """	if (!q->self) /* it recovers in order to join: nothing may be owned by it yet */
+		return -ENOBUFS;
+""", "", "settle"),
 ]
 
 

@@ -389,6 +389,7 @@ START_TEST(a_full_dead_letter_lane_loses_nothing)
 	push_id(q, 0, 1);
 	fail_item(q, 0, 1, 1);
 	must_eq(peek_id(q, 0, &l), 1); /* no room: it is delivered once more */
+	must_eq(shmq_refused(q, &(struct shmq_pressure){ 0 }), -ENODATA); /* no push was */
 	must_eq(l.info.attempts, 2);
 	must_eq(shmq_requeue(q, &l), 0);
 	must_eq(shmq_reserve(q, 1, &buf, 0), 0); /* nor while the handle is writing */
@@ -488,6 +489,28 @@ START_TEST(holds_of_the_dead_are_told_and_given_back)
 }
 END_TEST
 
+START_TEST(who_opens_the_queue_finds_what_its_predecessor_held)
+{
+	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP), *next;
+	struct shmq_recovered r = { .sz = sizeof r };
+	int i;
+
+	for (i = 0; i < 3; i++)
+		push_id(q, 0, (uint64_t)i);
+	must_eq(reap(spawn(hold_and_die, NULL)), SIGNALLED + SIGKILL);
+	next = attach("lease");
+	pop_expect(next, 0, 1, 2);
+	must_eq(shmq_recover(next, &r), 0); /* tells what opening gave back */
+	must_eq(r.participants, 1);
+	must_eq(r.items, 1);
+	must_eq(r.tickets, 1);
+	must_eq(shmq_recover(next, &r), 0);
+	must_eq(r.participants + r.items + r.tickets, 0);
+	shmq_close(next);
+	shmq_close(q);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("lease");
@@ -507,5 +530,6 @@ int main(void)
 	tcase_add_test(c, a_full_dead_letter_lane_loses_nothing);
 	tcase_add_test(c, the_number_of_attempts_is_limited);
 	tcase_add_test(c, holds_of_the_dead_are_told_and_given_back);
+	tcase_add_test(c, who_opens_the_queue_finds_what_its_predecessor_held);
 	return suite_run(s);
 }
