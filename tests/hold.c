@@ -2,6 +2,7 @@
 /* hold.c - see hold.h. */
 #include "hold.h"
 
+#include <dirent.h>
 #include <sys/wait.h>
 
 void hold_item(struct shmq *q, struct shmq_lease *lease)
@@ -113,4 +114,31 @@ void hold_over(struct shmq *q, unsigned participants)
 		must_eq(st.lanes[i].unfinished, 0);
 	}
 	must_eq(st.lanes[0].popped, st.lanes[0].pushed);
+}
+
+int uses_of(const char *pid, int *maps)
+{
+	char path[64], line[2 * PATH_MAX];
+	struct dirent *e;
+	int n = 0;
+	ssize_t len;
+	DIR *d;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%s/fd", pid);
+	d = opendir(path);
+	must(d, "%s", path);
+	while ((e = readdir(d))) {
+		len = readlinkat(dirfd(d), e->d_name, line, sizeof(line) - 1);
+		line[len > 0 ? len : 0] = '\0';
+		n += strstr(line, "/shmq.q") != NULL;
+	}
+	closedir(d);
+	snprintf(path, sizeof(path), "/proc/%s/maps", pid);
+	f = fopen(path, "r");
+	must(f, "%s", path);
+	for (*maps = 0; fgets(line, sizeof(line), f);)
+		*maps += strstr(line, "/shmq.q") != NULL;
+	fclose(f);
+	return n;
 }

@@ -40,4 +40,7 @@ uint64_t hold_ends(struct shmq *q, const char *what);
 /* ITEM was dealt with; nobody is attached but @participants, none of them dead. */
 void hold_over(struct shmq *q, unsigned participants);
 
+/* Descriptors of queue "q" that process @pid ("self") has; its mappings in *@maps. */
+int uses_of(const char *pid, int *maps);
+
 #endif

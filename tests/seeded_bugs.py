@@ -144,13 +144,13 @@ BUGS = [
 """, "life"),
     ("open is a cancellation point", "lib/queue.h",
      "pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);",
-     "pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);", "identity"),
+     "pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);", "cancel"),
     ("a sleep is a cancellation point", "lib/wait.c",
      """		e = sys_futex_wait(word_of(q, side), w, lanes, until);
 """,
      """		e = sys_futex_wait(word_of(q, side), w, lanes, until);
 		pthread_testcancel();
-""", "identity"),
+""", "cancel"),
     ("the dead are looked for every 2.5 s", "lib/recover.c",
      "#define PROBE_NS (25 * UINT64_C(1000000))",
      "#define PROBE_NS (2500 * UINT64_C(1000000))", "life"),
@@ -170,7 +170,7 @@ BUGS = [
 """, "signal"),
     ("a reservation outlives its handle", "lib/participant.c",
      """	lane_abort(q);
-""", "	q->record_use = RECORD_IDLE;\n", "life create"),
+""", "	q->record_use = RECORD_IDLE;\n", "life calls"),
     ("the handle is inherited by fork", "lib/sys.c",
      """	if (madvise(p, bytes, MADV_WIPEONFORK) < 0) {""",
      """	if (0 && madvise(p, bytes, MADV_WIPEONFORK) < 0) {""", "procs identity"),

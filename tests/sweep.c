@@ -116,10 +116,23 @@ struct scene sweep_scene(int i)
 
 /* ---- points ----------------------------------------------------------------------- */
 
-void sweep_begin(const char *what)
+static void sweep_begin(const char *what)
 {
 	the_seed = seed(what);
 	sums = shared(sizeof(*sums));
+}
+
+int sweep_run(const char *what, Suite *s, const char *point, const char *others)
+{
+	int status;
+
+	sweep_begin(what);
+	status = suite_run(s);
+	fprintf(stderr, "# %s: %ld calls of %ld instructions, %ld of them at every one; "
+		"%ld %s points, %ld missed, %ld astray; %ld %s\n", what, sums->calls,
+		sums->instructions, sums->whole, sums->points, point, sums->missed,
+		sums->astray, sums->others, others);
+	return status;
 }
 
 bool sweep_wanted(const struct scene *s)

@@ -28,8 +28,9 @@ struct sweep {
 int sweep_scenes(void);
 struct scene sweep_scene(int i);
 
-/* Print the seed that all sweeps of this program use. Before the suite is run. */
-void sweep_begin(const char *what);
+/* Run @s, whose sweeps are called @what, and print what they came to: how many @point
+ * points, and how many @others. The exit status. */
+int sweep_run(const char *what, Suite *s, const char *point, const char *others);
 
 /* Can it run here, and is it asked for? */
 bool sweep_wanted(const struct scene *s);

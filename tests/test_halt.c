@@ -135,14 +135,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	int status;
-
-	sweep_begin("halt");
-	status = suite_run(suite());
-	fprintf(stderr, "# halt: %ld calls of %ld instructions, %ld of them at every one; "
-		"%ld stop points, %ld missed, %ld astray; %ld items of others meanwhile\n",
-		sums->calls, sums->instructions, sums->whole, sums->points,
-		sums->missed, sums->astray,
-		sums->others);
-	return status;
+	return sweep_run("halt", suite(), "stop", "items of others meanwhile");
 }

@@ -164,14 +164,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	int status;
-
-	sweep_begin("kill");
-	status = suite_run(suite());
-	fprintf(stderr, "# kill: %ld calls of %ld instructions, %ld of them at every one; "
-		"%ld kill points, %ld missed, %ld astray; %ld unreaped\n",
-		sums->calls, sums->instructions, sums->whole, sums->points,
-		sums->missed, sums->astray,
-		sums->others);
-	return status;
+	return sweep_run("kill", suite(), "kill", "unreaped");
 }
