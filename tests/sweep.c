@@ -116,13 +116,13 @@ struct scene sweep_scene(int i)
 
 /* ---- points ----------------------------------------------------------------------- */
 
-static void sweep_begin(const char *what)
+void sweep_begin(const char *what)
 {
 	the_seed = seed(what);
 	sums = shared(sizeof(*sums));
 }
 
-int sweep_run(const char *what, Suite *s, const char *point, const char *others)
+int sweep_run(const char *what, Suite *s, const char *point, const char *rest)
 {
 	int status;
 
@@ -131,7 +131,7 @@ int sweep_run(const char *what, Suite *s, const char *point, const char *others)
 	fprintf(stderr, "# %s: %ld calls of %ld instructions, %ld of them at every one; "
 		"%ld %s points, %ld missed, %ld astray; %ld %s\n", what, sums->calls,
 		sums->instructions, sums->whole, sums->points, point, sums->missed,
-		sums->astray, sums->others, others);
+		sums->astray, sums->others, rest);
 	return status;
 }
 

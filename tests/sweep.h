@@ -28,9 +28,12 @@ struct sweep {
 int sweep_scenes(void);
 struct scene sweep_scene(int i);
 
-/* Run @s, whose sweeps are called @what, and print what they came to: how many @point
- * points, and how many @others. The exit status. */
-int sweep_run(const char *what, Suite *s, const char *point, const char *others);
+/* Print the seed that all sweeps of this program use. Before the suite is run. */
+void sweep_begin(const char *what);
+
+/* Begin, run @s, and print what came of it: how many @point points, and how many others,
+ * which are the @rest. The exit status. */
+int sweep_run(const char *what, Suite *s, const char *point, const char *rest);
 
 /* Can it run here, and is it asked for? */
 bool sweep_wanted(const struct scene *s);
