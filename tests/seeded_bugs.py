@@ -103,18 +103,21 @@ BUGS = [
 	return true;
 """, "sched kill"),
     ("recovery trusts a bare pid", "lib/recover.c",
-     """	       participant_dead(q, participant_inc(w)) &&
-	       recover(""",
-     """	       ({
-		       extern int kill(int, int);
+     """		    !participant_dead(q, inc))
+			continue;
+		if""",
+     """		    !({
+			    extern int kill(int, int);
 
-		       kill((int)participant_of(q, i)->pid, 0) < 0 && errno == ESRCH;
-	       }) &&
-	       recover(""", "identity"),
+			    kill((int)participant_of(q, i)->pid, 0) < 0 && errno == ESRCH;
+		    }))
+			continue;
+		if""", "identity"),
     ("who is stopped is dead", "lib/recover.c",
-     """	       participant_dead(q, participant_inc(w)) &&
-	       recover(""",
-     """	       (participant_dead(q, participant_inc(w)) || ({
+     """		    !participant_dead(q, inc))
+			continue;
+		if""",
+     """		    !(participant_dead(q, inc) || ({
 		       extern int snprintf(char *, size_t, const char *, ...);
 		       char path[64], text[256] = "";
 		       int fd;
@@ -124,8 +127,9 @@ BUGS = [
 		       sys_read_at(fd, text, sizeof text - 1, 0);
 		       sys_close(fd);
 		       strstr(text, ") T ") != NULL;
-	       })) &&
-	       recover(""", "life"),
+	       })))
+			continue;
+		if""", "life"),
     ("a lock of the process", "lib/sys.c",
      "result(fcntl(fd, F_OFD_SETLK, &fl))",
      "result(fcntl(fd, F_SETLK, &fl))", "identity"),
