@@ -11,7 +11,6 @@
 #include "lane.h"
 #include "recover.h"
 #include "segment.h"
-#include "sys.h"
 
 #define CAPACITY 100
 #define NOBODY 4095u
@@ -218,6 +217,24 @@ static uint32_t segments_free(struct shmq *q)
 	return st.segments_free;
 }
 
+struct death {
+	bool pool;       /* there are free segments afterwards */
+	uint64_t pushed; /* by the dead */
+};
+
+static int die_unsettled(void *arg)
+{
+	struct death *d = arg;
+	struct shmq *q = attach("adopt");
+
+	next_in = next_out = 0;
+	leave_unsettled_tickets(q);
+	d->pushed = next_in;
+	if (d->pool)
+		pool_hide(q, false);
+	return raise(SIGKILL);
+}
+
 /* All records are of the dead, and who joins may not install what they lack: it would
  * own the segment in the name of participant 0. Round 0: it could. Round 1: none is
  * free, either. */
@@ -226,6 +243,7 @@ START_TEST(who_joins_adopts_a_ticket_without_a_segment)
 	struct shmq_config c;
 	struct shmq *q, *seeing;
 	uint32_t free_before;
+	struct death *d;
 	int n = 0;
 
 	shmq_config_init(&c, sizeof c);
@@ -233,15 +251,13 @@ START_TEST(who_joins_adopts_a_ticket_without_a_segment)
 	c.lanes[0].capacity = CAPACITY;
 	c.max_participants = 1;
 	must_eq(shmq_create("adopt", &c), 0);
-	q = attach("adopt");
-	next_in = next_out = 0;
-	leave_unsettled_tickets(q);
-	if (_i == 0)
-		pool_hide(q, false);
+	d = shared(sizeof *d);
+	d->pool = _i == 0;
+	must_eq(reap(spawn(die_unsettled, d)), SIGNALLED + SIGKILL);
+	next_in = d->pushed;
+	next_out = 0;
 	must_eq(shmq_open(&seeing, "adopt", SHMQ_OBSERVE), 0);
 	free_before = segments_free(seeing);
-	sys_unmap(q->token, 4096); /* dead: the lock has gone, the record stays */
-
 	q = attach("adopt");
 	must_eq(segments_free(seeing), free_before);
 	shmq_close(seeing);
