@@ -107,25 +107,38 @@ static uintptr_t where(pid_t pid)
 #endif
 }
 
-static void record_add(struct step_record *r, uintptr_t at)
+static uintptr_t depth(pid_t pid)
+{
+#if BREAKPOINTS
+	return (uintptr_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, regs.rsp), NULL);
+#else
+	(void)pid;
+	return 0;
+#endif
+}
+
+static void record_add(struct step_record *r, uintptr_t at, uintptr_t stack)
 {
 	long i = r->n - 1;
 
 	if (r->n == r->room) {
 		r->room = r->room ? 2 * r->room : 1024;
 		r->at = realloc(r->at, (size_t)r->room * sizeof(*r->at));
+		r->stack = realloc(r->stack, (size_t)r->room * sizeof(*r->stack));
 		r->times = realloc(r->times, (size_t)r->room * sizeof(*r->times));
-		must(r->at && r->times);
+		must(r->at && r->stack && r->times);
 	}
 	while (i >= 0 && r->at[i] != at)
 		i--;
 	r->at[r->n] = at;
+	r->stack[r->n] = stack;
 	r->times[r->n++] = i < 0 ? 0 : r->times[i] + 1;
 }
 
 void step_record_free(struct step_record *r)
 {
 	free(r->at);
+	free(r->stack);
 	free(r->times);
 	*r = (struct step_record){ 0 };
 }
@@ -135,7 +148,7 @@ void step_record(pid_t pid, struct step_record *r, const atomic_int *done,
 {
 	r->slept = -1;
 	while (!atomic_load(done) && !look(arg, r->n)) {
-		record_add(r, where(pid));
+		record_add(r, where(pid), depth(pid));
 		must(r->n < 200000, "the call does not end");
 		if (step_one(pid, wake))
 			continue;
@@ -222,6 +235,9 @@ bool step_to(pid_t pid, const struct step_record *r, long from, long to,
 	bool may_sleep = r->n && r->slept >= 0;
 
 #if BREAKPOINTS
+	/* How far the stack is from that of the record, here and so there. */
+	uintptr_t off = from < r->n ? depth(pid) - r->stack[from] : 0;
+
 	if (near.hits) {
 		enum arrival a = run_to(pid, r->at[near.at], near.hits, may_sleep);
 
@@ -242,7 +258,8 @@ bool step_to(pid_t pid, const struct step_record *r, long from, long to,
 	if (atomic_load(done))
 		return false;
 #if BREAKPOINTS
-	*astray |= r->n && (to >= r->n || where(pid) != r->at[to]);
+	*astray |= r->n && (to >= r->n || where(pid) != r->at[to] ||
+			    depth(pid) - r->stack[to] != off);
 #endif
 	return true;
 }

@@ -7,8 +7,8 @@
  * call, all of them and no others. The first run is recorded, instruction by
  * instruction. To come to instruction k of a later run, a breakpoint goes to an address
  * shortly before k that has not run often, and only the rest is stepped: the cost of a
- * point hardly grows with k. That the same instruction is
- * reached is checked, not assumed: a run that takes another way is found and counted.
+ * point hardly grows with k. That the same instruction is reached, at the same depth of
+ * calls, is checked, not assumed: a run that takes another way is found and counted.
  */
 #ifndef TESTS_STEP_H
 #define TESTS_STEP_H
@@ -33,6 +33,7 @@ static inline void step_mark(void)
 struct step_record {
 	long n;          /* instructions from the mark to the flag */
 	uintptr_t *at;   /* address of each */
+	uintptr_t *stack; /* the stack pointer there: which call of a function it is */
 	long *times;     /* how often the same address ran before */
 	long room;
 	long slept;      /* the instruction in which it slept, or -1 */

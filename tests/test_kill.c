@@ -31,13 +31,6 @@ static void judge(struct kill_sweep *w, enum check how, const char *where, long 
 
 	snprintf(what, sizeof(what), "killed %s instruction %ld", where, k);
 	stage_check(g, how, hole, what);
-	if (!w->sweep.strayed && g->w->moved < before && w->sweep.tries < 3) {
-		/* The same instruction, but on an earlier pass: it came by a look for the
-		 * dead that was not due when the call was recorded. Once more. */
-		w->sweep.strayed = true;
-		w->sweep.points--;
-		w->sweep.astray++;
-	}
 	if (!w->sweep.strayed) {
 		w->moved = g->w->moved;
 		must(w->moved >= before, "%s: %s: %u items moved, %u at an earlier point",
