@@ -29,7 +29,8 @@ static int bench_shmq_setup(const struct bench_shape *shape, const char **why)
 	shmq_config_init(&cfg, sizeof cfg);
 	cfg.nr_lanes = (uint32_t)shape->lanes;
 	cfg.item_size = shape->size;
-	cfg.max_participants = BENCH_MAX_PROCS + 8;
+	if (cfg.max_participants < (uint32_t)(shape->producers + shape->consumers + 8))
+		cfg.max_participants = (uint32_t)(shape->producers + shape->consumers + 8);
 	for (i = 0; i < shape->lanes; i++) {
 		snprintf(cfg.lanes[i].name, sizeof cfg.lanes[i].name, "lane%d", i);
 		cfg.lanes[i].capacity = shape->capacity;

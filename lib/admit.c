@@ -186,6 +186,7 @@ static void limit_set(struct shmq *q, struct view *v, uint64_t limit)
 {
 	v->limit = limit;
 	v->near = limit - 2 * (uint64_t)q->geo.max_participants;
+	push_window(q, v);
 }
 
 int admit(struct shmq *q, unsigned lane, uint64_t tail, int n)

@@ -3,6 +3,10 @@
  * fast.h - push and take of one item where nothing is in the way: the same steps
  * as push_run() and lane_take(), straight down. Whatever is unusual is left to
  * those: these two then have changed nothing.
+ *
+ * What each of them costs is one locked instruction, and then the stores that have to
+ * leave the store buffer before the next one. So: no calls, no registers to save, and
+ * one comparison with a window that the long way has set up.
  */
 #ifndef SHMQ_FAST_H
 #define SHMQ_FAST_H
@@ -11,38 +15,126 @@
 #include "recover.h"
 #include "segment.h"
 
-#define HEAD_LAG 32 /* tickets that head may lag in normal running */
-#define HOT 4       /* empty looks that still spin after the last item */
+#define HEAD_LAG 32   /* tickets that head may lag in normal running, or a segment */
+#define SHORT_ITEM 64 /* the longest item that is copied without a call */
 
-/* 1 pushed; 0 refused after the draw; -EAGAIN nothing done, call lane_push(); -EBADMSG. */
-static inline int push_fast(struct shmq *q, unsigned lane, const struct iovec *item)
+typedef uint64_t two_words __attribute__((vector_size(16)));
+
+/* Copy @len bytes, 16 to SHORT_ITEM: four pieces that may overlap. */
+static ALWAYS_INLINE void copy_short(char *to, const char *from, size_t len)
+{
+	size_t second = len >= 32 ? 16 : len - 16, third = len >= 32 ? len - 32 : 0;
+	two_words a, b, c, d;
+
+	memcpy(&a, from, 16);
+	memcpy(&b, from + second, 16);
+	memcpy(&c, from + third, 16);
+	memcpy(&d, from + len - 16, 16);
+	memcpy(to, &a, 16);
+	memcpy(to + second, &b, 16);
+	memcpy(to + third, &c, 16);
+	memcpy(to + len - 16, &d, 16);
+}
+
+/* Fewer than 16 bytes. */
+static ALWAYS_INLINE void copy_tiny(char *to, const char *from, size_t len)
+{
+	if (len >= 8) {
+		uint64_t first, last;
+
+		memcpy(&first, from, 8);
+		memcpy(&last, from + len - 8, 8);
+		memcpy(to, &first, 8);
+		memcpy(to + len - 8, &last, 8);
+	} else if (len >= 4) {
+		uint32_t first, last;
+
+		memcpy(&first, from, 4);
+		memcpy(&last, from + len - 4, 4);
+		memcpy(to, &first, 4);
+		memcpy(to + len - 4, &last, 4);
+	} else if (len) {
+		char first = from[0], middle = from[len / 2], last = from[len - 1];
+
+		to[0] = first;
+		to[len / 2] = middle;
+		to[len - 1] = last;
+	}
+}
+
+static ALWAYS_INLINE void copy_inline(char *to, const char *from, size_t len)
+{
+	if (likely(len >= 16 && len <= SHORT_ITEM))
+		copy_short(to, from, len);
+	else if (len < 16)
+		copy_tiny(to, from, len);
+	else
+		memcpy(to, from, len);
+}
+
+/* The view of a lane. The compiler is not to compute its address again and again. */
+static ALWAYS_INLINE struct view *view_of(struct shmq *q, unsigned lane)
 {
 	struct view *v = &q->view[lane];
-	struct lane *l = v->lane;
-	uint64_t t;
-	int r = 1;
 
-	fetch_for_write(&l->tail);
-	t = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
-	if (unlikely(before(v->near, t + 1) || v->push_at.number != t >> q->geo.slots_shift ||
-		     q->record_use != RECORD_IDLE))
-		return -EAGAIN;
-	record_set(q, RECORD_PENDING, lane, 1, t);
+	__asm__("" : "+r"(v));
+	return v;
+}
+
+/* Is the short way open for a push into @lane? *@t is the ticket to expect. */
+static ALWAYS_INLINE bool push_open(struct shmq *q, struct view *v, uint64_t *t)
+{
+	fetch_for_write(&v->lane->tail);
+	*t = atomic_load_explicit(&v->lane->tail, memory_order_acquire); /* TICKET */
+	return likely(*t - v->push.first < v->push.n && q->record_use == RECORD_IDLE);
+}
+
+/* Everything that a push of one item stores after its draw, made ready before it: loads
+ * that come after the locked instruction would wait for it. */
+struct push_plan {
+	word_t *record, *pushed;
+	uint64_t exact, nr_pushed, full;
+	char *payload;
+	struct descriptor *descriptor;
+};
+
+static ALWAYS_INLINE struct push_plan push_prepare_one(struct shmq *q, struct view *v,
+						       unsigned lane, uint64_t t)
+{
+	uint64_t i = t - v->push.first;
+	struct push_plan p = {
+		.record = &q->self->record,
+		.pushed = &v->tally->pushed,
+		.exact = record_word(RECORD_EXACT, lane, 1, t),
+		.full = v->push.full,
+		.payload = v->push_at.payload + i * q->geo.slot_bytes,
+		.descriptor = v->push_at.descriptors + spread_index(q, i),
+	};
+
+	p.nr_pushed = tally_get(p.pushed) + 1;
+	return p;
+}
+
+/* Draw a ticket, expected to be @t: the one that it is. */
+static ALWAYS_INLINE uint64_t push_draw(struct view *v, const struct push_plan *p,
+					unsigned lane, uint64_t t)
+{
+	record_store(p->record, record_word(RECORD_PENDING, lane, 1, t));
 	POINT("push_one:pending"); /* as push:pending */
-	t = atomic_fetch_add_explicit(&l->tail, 1, memory_order_acq_rel); /* TICKET */
+	t = atomic_fetch_add_explicit(&v->lane->tail, 1, memory_order_acq_rel); /* TICKET */
 	POINT("push_one:ticket"); /* as push:ticket */
-	record_set(q, RECORD_EXACT, lane, 1, t);
+	return t;
+}
+
+/* The ticket is drawn: fill its slot. */
+static ALWAYS_INLINE void push_fill(const struct push_plan *p, const void *buf, size_t len)
+{
+	record_store(p->record, p->exact);
 	POINT("push_one:exact"); /* as push:exact */
-	if (unlikely(before(v->limit, t + 1) ||
-		     v->push_at.number != t >> q->geo.slots_shift)) {
-		r = push_drawn(q, lane, t, item, 1);
-	} else {
-		publish_copy(q, &v->push_at, t, item);
-		record_set(q, RECORD_NONE, 0, 0, 0);
-	}
-	if (likely(r == 1))
-		tally_add(&q->self->tally[lane].pushed, 1);
-	return r;
+	copy_inline(p->payload, buf, len);
+	publish_word(p->descriptor, p->full, len);
+	record_store(p->record, record_word(RECORD_NONE, 0, 0, 0));
+	atomic_store_explicit(p->pushed, p->nr_pushed, memory_order_relaxed);
 }
 
 /* Is nothing to be had at the watched tickets below @limit, and none of them done? */
@@ -69,34 +161,26 @@ static inline bool watch_idle(struct shmq *q, const struct view *v, uint64_t lim
 }
 
 /*
- * Take the next item of @lane into @buf, if it waits where it is looked for first:
- * its length; -EAGAIN the lane is empty, and was when looked at; -EBUSY nothing
- * done, call lane_take().
+ * Take the next item of @lane into @buf, if it waits where it is looked for first: its
+ * length, and *@slot is its slot; else -EBUSY and nothing is done. @short_item: only one
+ * that is copied without a call, and no watched slot but the sole one.
  */
-static ALWAYS_INLINE ssize_t take_fast(struct shmq *q, unsigned lane, void *buf, size_t room)
+static ALWAYS_INLINE ssize_t take_short(struct shmq *q, struct view *v, void *buf, size_t room,
+					bool short_item, uint64_t *slot)
 {
-	struct view *v = &q->view[lane];
-	struct lane *l = v->lane;
-	/* t0 was read before this: tail, head, gen, marks, slots. */
-	uint64_t h = atomic_load_explicit(&l->head, memory_order_acquire); /* PASS */
-	uint64_t g = atomic_load_explicit(&l->gen, memory_order_acquire);  /* MARK */
-	uint64_t full = slot_word(v->pop_at.inc, 0, 0, SLOT_FULL), j = v->start, i, w, len;
+	/* t0 was read before this: tail, head (as @start, before), gen, marks, slots. */
+	uint64_t g = atomic_load_explicit(&v->lane->gen, memory_order_acquire); /* MARK */
+	uint64_t i = v->start - v->pop.first, full = v->pop.full, w, len, start, nr_popped;
+	word_t *popped = &v->tally->popped;
 	struct descriptor *d;
+	const char *payload;
 
-	if (unlikely(g != v->gen || before(j, h)))
+	if (unlikely(g != v->gen))
 		return -EBUSY;
-	if (unlikely(!before(j, v->t0))) {
-		/* TICKET */
-		return !v->hot && !v->nr_watched && j == h &&
-			       atomic_load_explicit(&l->tail, memory_order_acquire) == j ?
-			       -EAGAIN : -EBUSY;
-	}
-	for (;; j++) {
-		if (unlikely(!before(j, v->t0) || v->pop_at.recycled ||
-			     v->pop_at.number != j >> q->geo.slots_shift))
+	for (;; i++) {
+		if (unlikely(i >= v->pop.n))
 			return -EBUSY;
-		i = j & (q->geo.slots - 1);
-		d = v->pop_at.descriptors + spread(q, i);
+		d = v->pop_at.descriptors + spread_index(q, i);
 		w = atomic_load_explicit(&d->word, memory_order_acquire); /* PUBLISH */
 		/* relaxed: valid if the word is won. */
 		len = meta_len(atomic_load_explicit(&d->meta, memory_order_relaxed));
@@ -105,34 +189,39 @@ static ALWAYS_INLINE ssize_t take_fast(struct shmq *q, unsigned lane, void *buf,
 		if (unlikely(v->nr_watched) &&
 		    !(v->sole && /* PUBLISH, TAKE, RETIRE */
 		      atomic_load_explicit(v->sole, memory_order_acquire) == v->sole_word) &&
-		    !watch_idle(q, v, j))
+		    (short_item || !watch_idle(q, v, v->pop.first + i)))
 			return -EBUSY;
+		payload = v->pop_at.payload + i * q->geo.slot_bytes;
+		start = v->pop.first + i + 1;
+		nr_popped = tally_get(popped) + 1;
 		/* TAKE, as try_take(). Dead after it: recovery makes the item FULL again. */
-		if (likely(w == full && len <= room && len <= q->geo.item_size &&
-			   atomic_compare_exchange_strong_explicit(
-				   &d->word, &w, slot_word(v->pop_at.inc, 0, q->me, SLOT_TAKEN),
-				   memory_order_seq_cst, memory_order_acquire)))
+		if (likely(w == full && len <= room &&
+			   len <= (short_item ? q->short_max : q->geo.item_size)) &&
+		    likely(atomic_compare_exchange_strong_explicit(
+			    &d->word, &w, full + slot_word(0, 0, q->me, SLOT_TAKEN - SLOT_FULL),
+			    memory_order_seq_cst, memory_order_acquire)))
 			break;
 		if (slot_classify(w, v->pop_at.inc) < CLOSED_TAKEN)
 			return -EBUSY;
-		v->start = j + 1; /* another consumer has it */
+		/* another consumer has it */
 	}
 	POINT("take_one:won"); /* as take:won */
-	copy_item(buf, v->pop_at.payload + i * q->geo.slot_bytes, len);
+	copy_inline(buf, payload, len);
 	/* RETIRE, as lane_finish(). */
-	atomic_store_explicit(&d->word, slot_word(v->pop_at.inc, 0, 0, SLOT_DONE),
-			      memory_order_release);
+	atomic_store_explicit(&d->word, full + SLOT_DONE - SLOT_FULL, memory_order_release);
 	POINT("take_one:done"); /* as finish:done */
-	v->start = j + 1;
-	v->hot = HOT;
-	if (unlikely(j + 1 - h >= HEAD_LAG)) {
-		head_raise(l, j + 1);
-		recover_probe(q); /* who only works looks for the dead as well */
-	}
-	if (unlikely(i + 1 == q->geo.slots))
-		lane_left(q, lane, j, v->pop_at.segment, v->pop_at.inc);
-	tally_add(&q->self->tally[lane].popped, 1);
+	v->start = start;
+	atomic_store_explicit(popped, nr_popped, memory_order_relaxed);
+	*slot = i;
 	return (ssize_t)len;
 }
+
+/* After a take_short() of slot @i: is head to be raised, or the segment to be left? */
+static ALWAYS_INLINE bool take_at_edge(const struct shmq *q, uint64_t i)
+{
+	return unlikely((i & q->edge_mask) == q->edge_mask);
+}
+
+HIDDEN void take_edge(struct shmq *q, unsigned lane, uint64_t i);
 
 #endif

@@ -140,11 +140,14 @@ HIDDEN int push_drawn(struct shmq *q, unsigned lane, uint64_t t, const struct io
 
 /* RECORD -> recovery: PENDING before the ticket exists, EXACT until it is published,
  * NONE after that. */
+static inline void record_store(word_t *record, uint64_t r)
+{
+	atomic_store_explicit(record, r, memory_order_release); /* RECORD */
+}
 static inline void record_set(struct shmq *q, enum record_kind kind, unsigned lane,
 			      unsigned n, uint64_t ticket)
 {
-	atomic_store_explicit(&q->self->record, record_word(kind, lane, n, ticket),
-			      memory_order_release); /* RECORD */
+	record_store(&q->self->record, record_word(kind, lane, n, ticket));
 }
 
 static inline void copy_item(void *to, const void *from, size_t len)
@@ -155,21 +158,42 @@ static inline void copy_item(void *to, const void *from, size_t len)
 		memcpy(to, from, len);
 }
 
-/* Publish what was written into the slot of ticket @t. */
-static inline void publish(struct shmq *q, const struct place *p, uint64_t t, size_t len)
+/* The short way is open for the tickets of @at that are before @end. */
+static inline struct window window_of(const struct shmq *q, const struct place *at, uint64_t end)
 {
-	struct descriptor *d = p->descriptors + spread(q, t);
+	uint64_t first = at->number << q->geo.slots_shift;
 
-	/* relaxed: PUBLISH carries them. */
-	if (unlikely(q->geo.flags & SHMQ_STAMP))
-		atomic_store_explicit(stamp_of(q, slot_index(q, p->segment, t)),
-				      sys_monotonic_ns(), memory_order_relaxed);
+	if (q->slow || at->number == NUMBER_UNKNOWN || at->recycled || !before(first, end))
+		return (struct window){ .n = 0 };
+	return (struct window){ .first = first, .n = min_ticket(end - first, q->geo.slots),
+				.full = slot_word(at->inc, 0, 0, SLOT_FULL) };
+}
+
+/* After a change of push_at or of the limit. */
+static inline void push_window(const struct shmq *q, struct view *v)
+{
+	v->push = window_of(q, &v->push_at, v->near);
+}
+
+/* Publish what was written into the slot of ticket @t. */
+static inline void publish_word(struct descriptor *d, uint64_t full, size_t len)
+{
+	/* relaxed: PUBLISH carries it. */
 	atomic_store_explicit(&d->meta, meta_word(0, (uint32_t)len), memory_order_relaxed);
 	POINT("push:written"); /* Dead here: recovery PADs the ticket. */
 	/* PUBLISH -> scan: the commit. A plain store: nobody but a recoverer of this
 	 * process, once it is dead, writes an unpublished slot. */
-	atomic_store_explicit(&d->word, slot_word(p->inc, 0, 0, SLOT_FULL),
-			      memory_order_release);
+	atomic_store_explicit(&d->word, full, memory_order_release);
+}
+
+/* The same, with the time where the queue keeps it. */
+static inline void publish(struct shmq *q, const struct place *p, uint64_t t, size_t len)
+{
+	/* relaxed: PUBLISH carries it. */
+	if (unlikely(q->geo.flags & SHMQ_STAMP))
+		atomic_store_explicit(stamp_of(q, slot_index(q, p->segment, t)),
+				      sys_monotonic_ns(), memory_order_relaxed);
+	publish_word(p->descriptors + spread(q, t), slot_word(p->inc, 0, 0, SLOT_FULL), len);
 }
 
 static inline char *payload_at(const struct shmq *q, const struct place *p, uint64_t t)

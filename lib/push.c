@@ -99,27 +99,36 @@ bool lane_settle(struct shmq *q)
 static int push_prepare(struct shmq *q, unsigned lane, uint64_t last)
 {
 	uint64_t number = last >> q->geo.slots_shift;
+	struct view *v = &q->view[lane];
 	struct place p;
 	int r;
 
-	if (likely(q->view[lane].push_at.number == number))
+	if (likely(v->push_at.number == number))
 		return 0;
 	r = segment_find(q, lane, number, &p);
-	if (r != FIND_NOT_INSTALLED)
-		return r < 0 ? r : 0;
-	recover_probe(q); /* who only works looks for the dead as well */
-	r = segment_install(q, lane, number);
-	if (r != -ENOBUFS)
-		return r;
-	recover_all(q, &(struct shmq_recovered){ 0 });
-	return segment_install(q, lane, number); /* the dead may have given some back */
+	if (r == FIND_NOT_INSTALLED) {
+		recover_probe(q); /* who only works looks for the dead as well */
+		r = segment_install(q, lane, number);
+		if (r == -ENOBUFS) { /* the dead may give some back */
+			recover_all(q, &(struct shmq_recovered){ 0 });
+			r = segment_install(q, lane, number);
+		}
+		if (r == 0)
+			r = segment_find(q, lane, number, &p);
+	}
+	if (likely(r == FIND_OK) && !p.recycled) {
+		v->push_at = p;
+		push_window(q, v);
+	}
+	return r < 0 ? r : 0;
 }
 
 /* Publish what the ticket @t was taken for: how many got a slot. */
 static int push_items(struct shmq *q, unsigned lane, uint64_t t, const struct iovec *items,
 		      int n)
 {
-	struct place *at = &q->view[lane].push_at;
+	struct view *v = &q->view[lane];
+	struct place *at = &v->push_at;
 	int i;
 
 	for (i = 0; i < n; i++, t++) {
@@ -128,10 +137,11 @@ static int push_items(struct shmq *q, unsigned lane, uint64_t t, const struct io
 		if (unlikely(at->number != number)) {
 			int r = segment_of_ticket(q, lane, number, at);
 
-			if (unlikely(r < 0)) {
+			if (unlikely(r < 0))
 				at->number = NUMBER_UNKNOWN;
+			push_window(q, v);
+			if (unlikely(r < 0))
 				return r == -ENOBUFS ? i : -EBADMSG;
-			}
 		}
 		publish_copy(q, at, t, &items[i]);
 	}
@@ -240,7 +250,6 @@ static int push_run(struct shmq *q, unsigned lane, const struct iovec *items, in
 
 int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n)
 {
-	struct tally *tally = &q->self->tally[lane];
 	int done = 0, tries = 0, r;
 
 	if (unlikely(q->record_use != RECORD_IDLE) && !lane_settle(q))
@@ -262,7 +271,7 @@ int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n)
 		if (r < run)
 			break;
 	}
-	tally_add(&tally->pushed, (uint64_t)done);
+	tally_add(&q->view[lane].tally->pushed, (uint64_t)done);
 	return done;
 }
 

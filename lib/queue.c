@@ -81,8 +81,9 @@ static void views_init(struct shmq *q)
 		uint64_t h = atomic_load_explicit(&lane_of(q, i)->head, memory_order_acquire);
 
 		v->lane = lane_of(q, i);
+		v->tally = q->self ? &q->self->tally[i] : NULL;
 		v->gen = GEN_UNKNOWN;
-		v->start = v->t0 = v->limit = v->near = h;
+		v->start = v->idle = v->t0 = v->limit = v->near = h;
 		v->push_at.number = v->pop_at.number = v->retire_later.number =
 			NUMBER_UNKNOWN;
 	}
@@ -103,6 +104,12 @@ static int handle_make(struct shmq **out, struct mapping *m, bool observer)
 	q->map = m;
 	q->geo = m->geo;
 	q->base = m->base;
+	q->wakeup = (struct wakeup *)(q->base + q->geo.wakeup);
+	q->any_first = any_from(q, 0);
+	q->short_max = (uint32_t)(q->geo.item_size < SHORT_ITEM ? q->geo.item_size : SHORT_ITEM);
+	/* Longer ones, and those that are stamped, take a call. */
+	q->short_end = q->geo.flags & SHMQ_STAMP ? 0 : q->short_max + 1;
+	q->edge_mask = q->geo.slots < HEAD_LAG ? q->geo.slots - 1 : HEAD_LAG - 1;
 	q->observer = observer;
 	q->cpus = (uint32_t)sys_usable_cpus();
 	q->spin = 64 * 16;
@@ -237,38 +244,94 @@ static int push_wait(struct shmq *q, int lane, const struct iovec *items, int n,
 	return (int)r;
 }
 
-/* The short way was not open. */
-static int push_long(struct shmq *q, unsigned lane, const struct iovec *item)
+/* What a push of one item came to, before any waiting: @r as lane_push() returns it. */
+static inline int push_end(struct shmq *q, int lane, const struct iovec *item, int r,
+			   int64_t timeout_ns)
 {
-	int r = lane_push(q, lane, item, 1);
-
-	recover_probe(q);
-	return r;
-}
-
-SHMQ_API int shmq_push(struct shmq *q, int lane, const void *buf, size_t len,
-		       int64_t timeout_ns)
-{
-	struct iovec item = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
-	int r;
-
-	if (unlikely(!q || (uint32_t)lane >= q->usable_lanes || timeout_ns < SHMQ_FOREVER))
-		return use_check(q, lane, timeout_ns);
-	if (unlikely(len > q->geo.item_size))
-		return -EMSGSIZE;
-	if (unlikely(!buf && len))
-		return -EFAULT;
-	role_add(q, SHMQ_ROLE_PRODUCER);
-	r = push_fast(q, (unsigned)lane, &item);
-	if (unlikely(r == -EAGAIN))
-		r = push_long(q, (unsigned)lane, &item);
 	if (likely(r == 1)) {
 		wake(q, WAIT_ITEMS, (unsigned)lane, 1);
 		return 0;
 	}
 	if (r == 0)
-		r = push_wait(q, lane, &item, 1, timeout_ns);
+		r = push_wait(q, lane, item, 1, timeout_ns);
 	return r > 0 ? 0 : r;
+}
+
+/* The ticket that was drawn is not the one that was expected: somebody else pushes too. */
+static NOINLINE int push_raced(struct shmq *q, int lane, const void *buf, size_t len,
+			       int64_t timeout_ns, uint64_t t)
+{
+	struct iovec item = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
+	int r;
+
+	record_set(q, RECORD_EXACT, (unsigned)lane, 1, t);
+	POINT("push_one:raced"); /* as push:exact */
+	r = push_drawn(q, (unsigned)lane, t, &item, 1);
+	if (r == 1)
+		tally_add(&q->view[lane].tally->pushed, 1);
+	return push_end(q, lane, &item, r, timeout_ns);
+}
+
+/* Not a short item, or the short way is not open. */
+static NOINLINE int push_long(struct shmq *q, int lane, const void *buf, size_t len,
+			      int64_t timeout_ns)
+{
+	struct iovec item = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
+	int r = use_check(q, lane, timeout_ns);
+	struct view *v;
+	uint64_t t;
+
+	if (r < 0)
+		return r;
+	r = items_check(&item, 1, q->geo.item_size);
+	if (r < 0)
+		return r;
+	role_add(q, SHMQ_ROLE_PRODUCER);
+	v = view_of(q, (unsigned)lane);
+	if (!(q->geo.flags & SHMQ_STAMP) && push_open(q, v, &t)) {
+		struct push_plan p = push_prepare_one(q, v, (unsigned)lane, t);
+		uint64_t drawn = push_draw(v, &p, (unsigned)lane, t);
+
+		if (unlikely(drawn != t))
+			return push_raced(q, lane, buf, len, timeout_ns, drawn);
+		push_fill(&p, buf, len);
+		return push_end(q, lane, &item, 1, timeout_ns);
+	}
+	recover_probe(q);
+	r = lane_push(q, (unsigned)lane, &item, 1);
+	push_window(q, v);
+	return push_end(q, lane, &item, r, timeout_ns);
+}
+
+/* Pushed; somebody sleeps. */
+static NOINLINE int push_wake(struct shmq *q, int lane, uint32_t w)
+{
+	wake_slow(q, WAIT_ITEMS, (unsigned)lane, 1, w);
+	return 0;
+}
+
+SHMQ_API int shmq_push(struct shmq *q, int lane, const void *buf, size_t len,
+		       int64_t timeout_ns)
+{
+	struct push_plan p;
+	struct view *v;
+	uint64_t t, drawn;
+	uint32_t w;
+
+	if (unlikely(!q || (uint32_t)lane >= q->usable_lanes || !buf || len >= q->short_end ||
+		     timeout_ns < SHMQ_FOREVER))
+		return push_long(q, lane, buf, len, timeout_ns);
+	v = view_of(q, (unsigned)lane);
+	if (unlikely(!push_open(q, v, &t)))
+		return push_long(q, lane, buf, len, timeout_ns);
+	p = push_prepare_one(q, v, (unsigned)lane, t);
+	drawn = push_draw(v, &p, (unsigned)lane, t);
+	if (unlikely(drawn != t))
+		return push_raced(q, lane, buf, len, timeout_ns, drawn);
+	push_fill(&p, buf, len);
+	if (unlikely(sleepers(q, WAIT_ITEMS, &w)))
+		return push_wake(q, lane, w);
+	return 0;
 }
 
 SHMQ_API int shmq_push_n(struct shmq *q, int lane, const struct iovec *items, int n,
@@ -313,23 +376,39 @@ struct pop {
 	struct shmq_info info; /* of an item that did not fit */
 };
 
-/* take_fast() of @lane, or of the lanes from the highest on. */
-static ALWAYS_INLINE ssize_t pop_fast(struct shmq *q, int lane, void *buf, size_t room)
+/* Is @lane empty, and quiet? Else there is more to look at than this. */
+static inline bool lane_idle(const struct view *v)
 {
-	unsigned i = lane >= 0 ? (unsigned)lane : any_from(q, 0);
+	/* PASS, MARK, TICKET: head, gen, tail. All below head is closed. */
+	uint64_t h = atomic_load_explicit(&v->lane->head, memory_order_acquire);
+	uint64_t g = atomic_load_explicit(&v->lane->gen, memory_order_acquire); /* MARK */
+
+	return v->start == h && g == v->gen && !v->nr_watched && !v->hot && v->start == v->idle &&
+	       atomic_load_explicit(&v->lane->tail, memory_order_acquire) == h; /* TICKET */
+}
+
+/* take_short() of @lane, or of the lanes from the highest on: as it, and -EAGAIN if
+ * they are all empty. */
+static ssize_t pop_short(struct shmq *q, int lane, void *buf, size_t room)
+{
+	unsigned i = lane >= 0 ? (unsigned)lane : q->any_first;
 	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
+	uint64_t slot;
 	ssize_t r;
 
 	for (;;) {
-		r = take_fast(q, i, buf, room);
-		if (likely(r != -EAGAIN))
+		r = take_short(q, view_of(q, i), buf, room, false, &slot);
+		if (likely(r >= 0))
 			break;
+		if (!lane_idle(&q->view[i]))
+			return -EBUSY;
 		i = any_from(q, i + 1);
 		if (i >= end)
-			break;
+			return -EAGAIN;
 	}
-	if (likely(r >= 0))
-		wake(q, WAIT_ROOM, i, 1);
+	if (take_at_edge(q, slot))
+		take_edge(q, i, slot);
+	wake(q, WAIT_ROOM, i, 1);
 	return r;
 }
 
@@ -362,7 +441,7 @@ static ssize_t pop_attempt(void *arg)
 		ssize_t len = -EBUSY;
 
 		if (likely(!p->infos))
-			len = pop_fast(p->q, p->lane, item->iov_base, item->iov_len);
+			len = pop_short(p->q, p->lane, item->iov_base, item->iov_len);
 		if (likely(len >= 0)) {
 			item->iov_len = (size_t)len;
 			continue;
@@ -385,30 +464,30 @@ static ssize_t pop_wait(struct pop *p, int64_t timeout_ns)
 				       pop_attempt, p) : -EAGAIN;
 }
 
-SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
-			  struct shmq_info *info, int64_t timeout_ns)
+/* Not the first lane, not a short item, or the short way is not open. */
+static NOINLINE ssize_t pop_long(struct shmq *q, int lane, void *buf, size_t size,
+				 struct shmq_info *info, int64_t timeout_ns)
 {
 	struct iovec item = { .iov_base = buf, .iov_len = size };
 	struct taken t;
-	ssize_t r;
+	ssize_t r = use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns);
 
-	if (unlikely(!q || (lane != SHMQ_ANY_LANE && (uint32_t)lane >= q->usable_lanes) ||
-		     !q->usable_lanes || timeout_ns < SHMQ_FOREVER))
-		return use_check(q, lane == SHMQ_ANY_LANE ? 0 : lane, timeout_ns);
-	if (unlikely(!buf && size))
+	if (r < 0)
+		return r;
+	if (!buf && size)
 		return -EFAULT;
 	role_add(q, SHMQ_ROLE_CONSUMER);
 	if (likely(!info)) {
-		r = pop_fast(q, lane, buf, size);
-		if (likely(r != -EBUSY && r != -EAGAIN))
+		r = pop_short(q, lane, buf, size);
+		if (likely(r >= 0))
 			return r;
 		if (r == -EAGAIN && !timeout_ns) {
 			recover_probe(q);
 			return r;
 		}
 	}
-	r = pop_one(q, lane, &item, info, &t);
 	recover_probe(q);
+	r = pop_one(q, lane, &item, info, &t);
 	if (likely(r == 1))
 		return (ssize_t)item.iov_len;
 	if (r == 0) {
@@ -422,6 +501,36 @@ SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
 	} else if (r == -EMSGSIZE && info) {
 		*info = (struct shmq_info){ .len = t.len, .lane = (uint16_t)t.lane };
 	}
+	return r;
+}
+
+/* An item of @len bytes was taken from slot @i; more is to be done now and then. */
+static NOINLINE ssize_t pop_end(struct shmq *q, unsigned lane, uint64_t i, ssize_t len)
+{
+	if (take_at_edge(q, i))
+		take_edge(q, lane, i);
+	wake(q, WAIT_ROOM, lane, 1);
+	return len;
+}
+
+SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
+			  struct shmq_info *info, int64_t timeout_ns)
+{
+	uint64_t slot;
+	uint32_t w;
+	unsigned i;
+	ssize_t r;
+
+	if (unlikely(!q || !buf || info || timeout_ns < SHMQ_FOREVER))
+		return pop_long(q, lane, buf, size, info, timeout_ns);
+	i = lane == SHMQ_ANY_LANE ? q->any_first : (unsigned)lane;
+	if (unlikely(i >= q->usable_lanes))
+		return pop_long(q, lane, buf, size, info, timeout_ns);
+	r = take_short(q, view_of(q, i), buf, size, true, &slot);
+	if (unlikely(r < 0))
+		return pop_long(q, lane, buf, size, info, timeout_ns);
+	if (unlikely(take_at_edge(q, slot) || sleepers(q, WAIT_ROOM, &w)))
+		return pop_end(q, i, slot, r);
 	return r;
 }
 

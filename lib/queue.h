@@ -17,6 +17,7 @@
 #include "layout.h"
 
 #define HIDDEN __attribute__((visibility("hidden")))
+#define NOINLINE __attribute__((noinline))
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -77,24 +78,36 @@ struct watched {
 	uint32_t segment;
 };
 
+/* Tickets for which the short way of fast.h is open. */
+struct window {
+	uint64_t first; /* ticket of slot 0 of the segment */
+	uint64_t n;     /* so many from there on; 0 none */
+	uint64_t full;  /* the slot word of an item that nobody has tried to take */
+};
+
 /* What a handle remembers of a lane. All of it may be old; see protocol.md. */
 struct view {
-	struct lane *lane;
 	/* producer */
-	uint64_t limit; /* tickets below it are within the capacity */
-	uint64_t near;  /* from here on the limit is close: see push_run() */
+	_Alignas(256) struct lane *lane;
+	struct window push; /* of push_at */
 	struct place push_at;
 	/* consumer */
-	uint64_t t0;    /* a value tail had */
+	struct tally *tally; /* my counters; the producer's as well */
+	uint64_t gen;   /* of the watch list, or GEN_UNKNOWN */
 	uint64_t start; /* below it I have seen everything closed or marked */
+	struct window pop; /* of pop_at */
 	struct place pop_at;
-	struct place retire_later; /* a segment that was not drained when we left it */
-	uint64_t gen; /* of the watch list, or GEN_UNKNOWN */
 	uint32_t nr_watched;
-	uint32_t hot; /* the last look found something: the next item may be near */
-	struct watched *watched; /* room for every segment; mapped on first use */
+	uint32_t hot; /* looks that still wait for the next item: it may be near */
 	word_t *sole;       /* the only watched slot, if there is but one, */
 	uint64_t sole_word; /* and its word when nothing was to be had there */
+	/* the long way */
+	uint64_t limit; /* tickets below it are within the capacity */
+	uint64_t near;  /* from here on the limit is close: see push_run() */
+	uint64_t t0;    /* a value tail had */
+	uint64_t idle;  /* @start when the lane was last found empty */
+	struct place retire_later; /* a segment that was not drained when we left it */
+	struct watched *watched; /* room for every segment; mapped on first use */
 };
 
 /* What keeps my push record from being used for another push. */
@@ -107,6 +120,11 @@ enum record_use {
 struct shmq {
 	struct mapping *map; /* NULL in a child after fork(): the page reads as zero */
 	uint32_t usable_lanes; /* nr_lanes; 0 for an observer, and after fork() */
+	uint32_t any_first;    /* where SHMQ_ANY_LANE begins */
+	uint32_t short_end;    /* pushes shorter than this may go the short way, */
+	uint32_t short_max;    /* and pops of items up to this */
+	uint32_t edge_mask;    /* of a slot: head is raised where these bits are all set */
+	struct wakeup *wakeup;
 	struct geometry geo;
 	char *base;
 	void *token; /* one page mapped through the description that holds the lock */
@@ -120,6 +138,8 @@ struct shmq {
 	struct place reserved_at;
 	uint32_t nr_leases;
 	struct shmq_recovered opened; /* what opening found, until shmq_recover() tells it */
+	uint64_t came_by_ns; /* when recover_probe() was last called; */
+	uint32_t slow;       /* not 0: too rarely for windows */
 	uint32_t alloc_at; /* where the last search for a segment ended */
 	uint32_t spin;     /* rounds to spin before sleeping, adaptive */
 	uint32_t cpus;
@@ -137,7 +157,7 @@ static inline struct lane *lane_of(const struct shmq *q, unsigned lane)
 }
 static inline struct wakeup *wakeup_of(const struct shmq *q)
 {
-	return (struct wakeup *)(q->base + q->geo.wakeup);
+	return q->wakeup;
 }
 static inline struct participant *participant_of(const struct shmq *q, unsigned i)
 {
@@ -177,11 +197,13 @@ static inline struct descriptor *descriptor_of(const struct shmq *q, uint64_t sl
  * on different cache lines, so that a consumer close behind a producer does not
  * take away the line that the producer is about to write.
  */
+static inline uint64_t spread_index(const struct shmq *q, uint64_t i)
+{
+	return (i << 2 | i >> q->geo.spread_shift) & (q->geo.slots - 1);
+}
 static inline uint64_t spread(const struct shmq *q, uint64_t ticket)
 {
-	uint64_t mask = q->geo.slots - 1, i = ticket & mask;
-
-	return (i << 2 & mask) | i >> q->geo.spread_shift;
+	return spread_index(q, ticket & (q->geo.slots - 1));
 }
 static inline char *payload_of(const struct shmq *q, uint64_t slot)
 {
@@ -193,10 +215,13 @@ static inline word_t *stamp_of(const struct shmq *q, uint64_t slot)
 }
 
 /* relaxed: only the owner of the record writes its counters. */
+static inline uint64_t tally_get(word_t *w)
+{
+	return atomic_load_explicit(w, memory_order_relaxed);
+}
 static inline void tally_add(word_t *w, uint64_t n)
 {
-	atomic_store_explicit(w, atomic_load_explicit(w, memory_order_relaxed) + n,
-			      memory_order_relaxed);
+	atomic_store_explicit(w, tally_get(w) + n, memory_order_relaxed);
 }
 
 /* At the head of a function that makes system calls: errno stays the caller's. */

@@ -20,6 +20,7 @@
 #include "wait.h"
 
 #define PROBE_NS (25 * UINT64_C(1000000))
+#define SLOW_ITEMS 16
 
 struct corpse {
 	uint32_t i;
@@ -337,8 +338,17 @@ void recover_probe(struct shmq *q)
 	 * long ago. */
 	uint64_t last = atomic_load_explicit(probed, memory_order_relaxed);
 	uint64_t now = sys_coarse_ns();
+	int64_t pace = (int64_t)(now - q->came_by_ns);
 	KEEP_ERRNO;
 
+	/* A worker comes by when a window of the short way has ended. One that is too slow
+	 * for that gets no windows, and comes by at each item, until so many of them take
+	 * less than a tick of the clock. */
+	if (pace >= (int64_t)PROBE_NS || (pace > 0 && q->slow))
+		q->slow = SLOW_ITEMS;
+	else if (q->slow)
+		q->slow--;
+	q->came_by_ns = now;
 	if (now - last < PROBE_NS || !mapping_intact(q->map)) /* leave it to who can tell */
 		return;
 	/* relaxed: one of us is enough; if it stops, another comes by. */

@@ -181,13 +181,15 @@ int segment_of_ticket(struct shmq *q, unsigned lane, uint64_t number, struct pla
 bool segment_retire(struct shmq *q, uint32_t s, uint64_t inc)
 {
 	uint64_t expected = segment_word(inc, 0, SEGMENT_ACTIVE);
+	uint64_t done = slot_word(inc, 0, 0, SLOT_DONE);
+	struct descriptor *d = descriptor_of(q, slot_index(q, s, 0));
 	uint32_t i;
 
 	for (i = 0; i < q->geo.slots; i++) {
 		/* RETIRE: its last user is done with the slot. */
-		uint64_t w = atomic_load_explicit(slot_at(q, s, i), memory_order_acquire);
+		uint64_t w = atomic_load_explicit(&d[i].word, memory_order_acquire);
 
-		if (slot_classify(w, inc) != CLOSED_FOR_GOOD)
+		if (unlikely(w != done) && slot_classify(w, inc) != CLOSED_FOR_GOOD)
 			return false;
 	}
 	/* REUSE -> segment_take(): all uses of the slots happen before the next life.

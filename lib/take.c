@@ -26,6 +26,7 @@
 #define SPIN_FOR_NEXT 3  /* re-reads of the next slot before tail is read, */
 #define PAUSE_FOR_NEXT 16 /* and pauses between them: a look takes the line away */
 #define PEEK 4           /* slots looked at before tail is */
+#define HOT 4            /* empty looks that still wait after the last item, halved each time */
 
 enum { TRY_LOST = 2 };
 
@@ -294,13 +295,14 @@ static bool t0_by_peek(struct shmq *q, unsigned lane)
 	return true;
 }
 
-int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t)
+static int take_long(struct shmq *q, unsigned lane, size_t room, struct taken *t)
 {
 	struct lane *l = lane_of(q, lane);
 	struct view *v = &q->view[lane];
 	int r, tries;
 
-	t->lane = lane;
+	if (v->start != v->idle) /* something was found since */
+		v->hot = HOT;
 	for (tries = 0; tries < RESTARTS_MAX; tries++) {
 		/* t0 was read before this: tail, head, gen, marks, slots. */
 		uint64_t h = atomic_load_explicit(&l->head, memory_order_acquire); /* PASS */
@@ -321,7 +323,6 @@ int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t)
 		r = take_scanned(q, lane, room, &sc, t);
 		if (likely(r == 1)) {
 			v->start = t->ticket + 1;
-			v->hot = HOT;
 			if (sc.passed || v->start - h >= HEAD_LAG)
 				head_raise(l, v->start);
 			return 1;
@@ -343,9 +344,34 @@ int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t)
 		if (before(h, v->start))
 			head_raise(l, v->start);
 		v->hot /= 2;
+		v->idle = v->start;
 		return 0;
 	}
 	return -EBADMSG;
+}
+
+int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t)
+{
+	struct view *v = &q->view[lane];
+	int r;
+
+	t->lane = lane;
+	r = take_long(q, lane, room, t);
+	v->pop = window_of(q, &v->pop_at, v->t0);
+	return r;
+}
+
+void take_edge(struct shmq *q, unsigned lane, uint64_t i)
+{
+	struct view *v = &q->view[lane];
+
+	head_raise(v->lane, v->start);
+	if (i + 1 == q->geo.slots) {
+		lane_left(q, lane, v->start - 1, v->pop_at.segment, v->pop_at.inc);
+		if (before(v->start, v->t0) && scan_place(q, lane, v->start) == 1)
+			v->pop = window_of(q, &v->pop_at, v->t0);
+	}
+	recover_probe(q); /* who only works looks for the dead as well */
 }
 
 void lane_left(struct shmq *q, unsigned lane, uint64_t ticket, uint32_t segment, uint64_t inc)

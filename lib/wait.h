@@ -14,16 +14,22 @@ HIDDEN void wake_slow(struct shmq *q, enum wait_side side, unsigned lane, int n,
 /* Have every sleeper of both sides look again. */
 HIDDEN void wake_all(struct shmq *q);
 
-/* Wake up to @n sleepers of @lane. Costs a load while nobody sleeps. */
+/* Does anybody sleep on that side? Then *@w is for wake_slow(). Costs a load. */
+static ALWAYS_INLINE bool sleepers(struct shmq *q, enum wait_side side, uint32_t *w)
+{
+	if (unlikely(q->must_fence)) /* PARK: membarrier() does not reach us */
+		atomic_thread_fence(memory_order_seq_cst);
+	/* PARK: after PUBLISH (sleepers use membarrier) or TAKE (seq_cst). */
+	*w = atomic_load_explicit(&wakeup_of(q)->side[side].word, memory_order_seq_cst);
+	return unlikely(*w & (WAIT_ARMED | WAIT_FENCE));
+}
+
+/* Wake up to @n sleepers of @lane. */
 static inline void wake(struct shmq *q, enum wait_side side, unsigned lane, int n)
 {
 	uint32_t w;
 
-	if (unlikely(q->must_fence)) /* PARK: membarrier() does not reach us */
-		atomic_thread_fence(memory_order_seq_cst);
-	/* PARK: after PUBLISH (sleepers use membarrier) or TAKE (seq_cst). */
-	w = atomic_load_explicit(&wakeup_of(q)->side[side].word, memory_order_seq_cst);
-	if (unlikely(w & (WAIT_ARMED | WAIT_FENCE)))
+	if (sleepers(q, side, &w))
 		wake_slow(q, side, lane, n, w);
 }
 

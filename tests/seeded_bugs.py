@@ -30,29 +30,25 @@ BUGS = [
 	copy_item(payload_at(q, p, t), item->iov_base, item->iov_len);
 """, "kill sched stress"),
     ("publication not a release", "lib/lane.h",
-     """	atomic_store_explicit(&d->word, slot_word(p->inc, 0, 0, SLOT_FULL),
-			      memory_order_release);
-}
+     """	atomic_store_explicit(&d->word, full, memory_order_release);
 """,
-     """	atomic_store_explicit(&d->word, slot_word(p->inc, 0, 0, SLOT_FULL),
-			      memory_order_relaxed);
-}
+     """	atomic_store_explicit(&d->word, full, memory_order_relaxed);
 """, "tsan/threads"),
     ("record cleared before publication", "lib/fast.h",
-     """		publish_copy(q, &v->push_at, t, item);
-		record_set(q, RECORD_NONE, 0, 0, 0);
+     """	publish_word(p->descriptor, p->full, len);
+	record_store(p->record, record_word(RECORD_NONE, 0, 0, 0));
 """,
-     """		record_set(q, RECORD_NONE, 0, 0, 0);
-		publish_copy(q, &v->push_at, t, item);
+     """	record_store(p->record, record_word(RECORD_NONE, 0, 0, 0));
+	publish_word(p->descriptor, p->full, len);
 """, "points kill"),
     ("ticket drawn before the record says so", "lib/fast.h",
-     """	record_set(q, RECORD_PENDING, lane, 1, t);
+     """	record_store(p->record, record_word(RECORD_PENDING, lane, 1, t));
 	POINT("push_one:pending"); /* as push:pending */
-	t = atomic_fetch_add_explicit(&l->tail, 1, memory_order_acq_rel); /* TICKET */
+	t = atomic_fetch_add_explicit(&v->lane->tail, 1, memory_order_acq_rel); /* TICKET */
 """,
      """	POINT("push_one:pending"); /* as push:pending */
-	t = atomic_fetch_add_explicit(&l->tail, 1, memory_order_acq_rel); /* TICKET */
-	record_set(q, RECORD_PENDING, lane, 1, t);
+	t = atomic_fetch_add_explicit(&v->lane->tail, 1, memory_order_acq_rel); /* TICKET */
+	record_store(p->record, record_word(RECORD_PENDING, lane, 1, t));
 """, "points kill"),
     ("head passes an unmarked hole", "lib/take.c",
      """			segment_mark(q, lane, p.segment);
@@ -87,11 +83,11 @@ BUGS = [
 		info_fill(q, t, info);
 """, "sched stress limit"),
     ("a segment is recycled under its holder", "lib/segment.c",
-     """		if (slot_classify(w, inc) != CLOSED_FOR_GOOD)
+     """		if (unlikely(w != done) && slot_classify(w, inc) != CLOSED_FOR_GOOD)
 			return false;
 	}
 """,
-     """		if (slot_classify(w, inc) < CLOSED_TAKEN)
+     """		if (unlikely(w != done) && slot_classify(w, inc) < CLOSED_TAKEN)
 			return false;
 	}
 """, "lease points kill"),
@@ -356,7 +352,7 @@ class Tree:
 
 
 def main():
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     tree = Tree(os.path.abspath(sys.argv[1]))
     bugs = [b for b in BUGS if len(sys.argv) == 2 or b[0] in sys.argv[2:]]

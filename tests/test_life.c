@@ -712,9 +712,12 @@ enum worker { PUSHES_AND_POPS, PUSHES_POPS_BATCHES, PUSHES, POPS, NR_WORKERS };
 struct workers {
 	struct hold h;
 	enum worker kind;
+	uint64_t pause_ns; /* between rounds of calls */
 	atomic_int quit;
 	atomic_ulong done;
 };
+
+#define SLOW_ROUND (30 * MS) /* longer than the 25 ms between two looks */
 
 /* Calls that never wait and are hardly ever refused, in lane 1 only. */
 static int works(void *arg)
@@ -745,8 +748,10 @@ static int works(void *arg)
 			must_eq(shmq_push(other, 1, v, 8, SHMQ_NOWAIT), 0);
 			must_eq(shmq_pop(q, 1, v, 8, NULL, SHMQ_NOWAIT), 8);
 		}
-		if (atomic_fetch_add(&w->done, 1) == 1000)
+		if (atomic_fetch_add(&w->done, 1) == (w->pause_ns ? 3 : 1000))
 			atomic_store(&w->h.ready, 1);
+		if (w->pause_ns)
+			sleep_ns(w->pause_ns);
 	}
 	shmq_close(other);
 	shmq_close(q);
@@ -770,13 +775,15 @@ START_TEST(who_only_works_finds_the_dead_too)
 	struct hold *h = shared(sizeof(*h));
 	struct shmq *q = hold_queue(1000), *seeing;
 	uint64_t from, v;
+	unsigned long rounds;
 	struct shmq_stat st;
 	struct shmq_info info;
 	pid_t pid, worker;
 
 	must_eq(shmq_open(&seeing, "q", SHMQ_OBSERVE), 0);
 	pid = hold_start(h, dies_with_both, h);
-	w->kind = (enum worker)_i;
+	w->kind = (enum worker)(_i % NR_WORKERS);
+	w->pause_ns = _i < NR_WORKERS ? 0 : SLOW_ROUND;
 	worker = hold_start(&w->h, works, w);
 	sleep_ns(100 * MS);
 	stat_of(seeing, &st);
@@ -784,10 +791,14 @@ START_TEST(who_only_works_finds_the_dead_too)
 	must_eq(st.lanes[2].unfinished, 1);
 	kill(pid, SIGKILL);
 	must_eq(reap(pid), SIGNALLED + SIGKILL);
-	/* An observer changes nothing: what happens here does the one who works. */
+	/* An observer changes nothing: what happens here does the one who works; if it is
+	 * slow, at once, and not when it has used up a segment. */
 	from = now_ns();
+	rounds = atomic_load(&w->done);
 	do {
 		must(now_ns() - from < 5 * SECOND, "nobody found the dead");
+		must(!w->pause_ns || atomic_load(&w->done) - rounds < 8,
+		     "8 slow rounds, and nobody found the dead");
 		stat_of(seeing, &st);
 		sleep_ns(MS);
 	} while (st.lanes[0].redelivered == 0 || st.lanes[2].unfinished > 0 ||
@@ -842,7 +853,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(t, who_is_frozen_is_not_dead, 0, 2 * ARRAY_LEN(freezers));
 
 	t = suite_case(s, "recovery", 60);
-	tcase_add_loop_test(t, who_only_works_finds_the_dead_too, 0, NR_WORKERS);
+	tcase_add_loop_test(t, who_only_works_finds_the_dead_too, 0, 2 * NR_WORKERS);
 	tcase_add_test(t, a_handle_that_is_closed_gives_back_what_it_holds_at_once);
 	return s;
 }

@@ -23,6 +23,7 @@
 #define ITEMS 16 /* waiting when the victim comes */
 #define TIMES 3
 #define ATTEMPTS 2
+#define RACING 10 /* between the items of a push and of the one that overtakes it */
 
 extern const char *const __start_shmq_points[];
 extern const char *const __stop_shmq_points[];
@@ -40,9 +41,20 @@ struct log { /* of the victim, in memory that outlives it */
 static struct log *victim_log;
 static const char *kill_at;
 static int kill_after;
+static struct shmq *racer; /* draws the ticket that the next push expects */
 
 static void hook(const char *name)
 {
+	if (racer && !strcmp(name, "push_one:pending")) {
+		struct shmq *q = racer;
+		uint64_t id = victim_log->first + RACING;
+
+		racer = NULL;
+		shmq_point_hook = NULL;
+		must_eq(shmq_push(q, 0, &id, sizeof id, 0), 0);
+		victim_log->pushed[id] = true;
+		shmq_point_hook = hook;
+	}
 	if (kill_at && !strcmp(name, kill_at) && ++victim_log->passed == kill_after)
 		kill(getpid(), SIGKILL);
 }
@@ -159,6 +171,7 @@ static int dead_producer(void *arg)
 
 	(void)arg;
 	wait_turn(PRODUCER);
+	q->came_by_ns = INT64_MAX; /* in a hurry: the short way opens */
 	push_ids(q, 0, 1); /* the first push goes the long way */
 	arm("push_one:exact", 1);
 	shmq_push(q, 0, &id, sizeof id, 0);
@@ -204,7 +217,7 @@ static void set_scene(struct shmq *q)
 	dies(consumer, CONSUMER);
 	victim_log->popped[0] = false;
 	victim_log->doing = IDLE;
-	atomic_store(probed, 0); /* the victim is to look itself */
+	atomic_store(probed, sys_coarse_ns());
 	victim_log->passed = passed;
 	shmq_point_hook = hook;
 }
@@ -212,14 +225,16 @@ static void set_scene(struct shmq *q)
 static int victim(void *arg)
 {
 	const char *point = arg;
-	struct shmq *q;
+	struct shmq *q, *other;
 	int i;
 
 	arm(point, kill_after);
 	q = attach("points");
 	set_scene(q);
+	q->came_by_ns = INT64_MAX; /* as above */
 	for (i = 0; i < 2; i++) /* past the hole, before anybody looks for the dead */
 		pop_id(q, SHMQ_ANY_LANE);
+	atomic_store(&wakeup_of(q)->probed_ns, 0); /* now the victim is to look itself */
 	push_ids(q, 100, 3);
 	for (i = 0; i < 3; i++)
 		push_ids(q, 110 + i, 1);
@@ -229,10 +244,16 @@ static int victim(void *arg)
 	for (i = 0; i < 3; i++)
 		pop_id(q, SHMQ_ANY_LANE);
 	must_eq(shmq_recover(q, NULL), 0);
-	for (i = 0; i < 14; i++) /* on to where nothing is marked: the short way */
+	must_eq(shmq_dup(q, &other), 0);
+	for (i = 0; i < TIMES; i++) {
+		racer = other;
+		push_ids(q, 140 + i, 1);
+	}
+	for (i = 0; i < 14 + 2 * TIMES; i++) /* on to where nothing is marked: the short way */
 		pop_id(q, SHMQ_ANY_LANE);
 	make_dead_letter(q);
 	pop_in_place(q);
+	shmq_close(other);
 	shmq_close(q);
 	return 0;
 }
