@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lane.h - push and take: the algorithm of docs/protocol.md, in watch.c (tickets
- * below head), admit.c (the capacity), push.c and take.c. */
+ * below head), admit.c (the capacity), push.c, take.c and distance.c. */
 #ifndef SHMQ_LANE_H
 #define SHMQ_LANE_H
 
@@ -208,6 +208,12 @@ static inline void publish_copy(struct shmq *q, const struct place *p, uint64_t 
 	copy_item(payload_at(q, p, t), item->iov_base, item->iov_len);
 	publish(q, p, t, item->iov_len);
 }
+
+HIDDEN void distance_init(struct distance *d);
+
+/* All that was known to be drawn has been looked at: if we are too close behind the
+ * producers, and pausing helps, pause. True: v->t0 is a new value of tail. */
+HIDDEN bool distance_keep(struct view *v, uint64_t capacity);
 
 /* How many of the @n tickets from @tail on are within the capacity: 1..@n; 0 none,
  * q->refused says how full it is; an error. Sets the view's limit. */

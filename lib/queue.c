@@ -83,6 +83,7 @@ static void views_init(struct shmq *q)
 		v->lane = lane_of(q, i);
 		v->tally = q->self ? &q->self->tally[i] : NULL;
 		v->gen = GEN_UNKNOWN;
+		distance_init(&v->distance);
 		v->start = v->idle = v->t0 = v->limit = v->near = h;
 		v->push_at.number = v->pop_at.number = v->retire_later.number =
 			NUMBER_UNKNOWN;

@@ -85,6 +85,18 @@ struct window {
 	uint64_t full;  /* the slot word of an item that nobody has tried to take */
 };
 
+/* How close we are to the producers, and whether another distance is better: distance.c */
+struct distance {
+	uint64_t looked;        /* the start of the view at the last look */
+	uint64_t from, from_ns; /* where and when the stretch began that is measured */
+	uint64_t pace_close;    /* of the last stretch from close by */
+	uint32_t n;             /* close looks, or pauses, in this stretch */
+	uint32_t idle;          /* close looks until a stretch is measured */
+	uint32_t patience;      /* and how many if the next trial does not pay */
+	uint32_t stretches;     /* of falling back until both are compared again */
+	bool falling;
+};
+
 /* What a handle remembers of a lane. All of it may be old; see protocol.md. */
 struct view {
 	/* producer */
@@ -105,6 +117,7 @@ struct view {
 	uint64_t limit; /* tickets below it are within the capacity */
 	uint64_t near;  /* from here on the limit is close: see push_run() */
 	uint64_t t0;    /* a value tail had */
+	struct distance distance;
 	uint64_t idle;  /* @start when the lane was last found empty */
 	struct place retire_later; /* a segment that was not drained when we left it */
 	struct watched *watched; /* room for every segment; mapped on first use */

@@ -332,7 +332,8 @@ static int take_long(struct shmq *q, unsigned lane, size_t room, struct taken *t
 		if (r < 0)
 			return r;
 		v->start = max_ticket(v->start, sc.unmarked ? sc.first_hole : sc.end);
-		if (!sc.holes && !sc.uninstalled && t0_by_peek(q, lane))
+		if (!sc.holes && !sc.uninstalled &&
+		    (distance_keep(v, q->geo.capacity[lane]) || t0_by_peek(q, lane)))
 			continue;
 		tail = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
 		if (tail != v->t0) {
