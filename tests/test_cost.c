@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_cost.c - what a call costs where nothing is in the way, in instructions, locked
+ * instructions and system calls: numbers that no noise changes, unlike nanoseconds.
+ *
+ * A child is stepped through each call by ptrace. How many instructions it takes depends
+ * on the compiler and is only printed; how many of them are locked, and that none enters
+ * the kernel, is the design, and is required.
+ */
+#include "common.h"
+
+#include "queue.h"
+#include "step.h"
+#include "sys.h"
+#include "trace.h"
+
+#define SIZE 64
+#define BATCH 8
+
+/* A call, and what it is allowed. */
+struct call {
+	const char *name;
+	ssize_t (*make)(struct shmq *q);
+	ssize_t result;
+	int locked;
+};
+
+static char buf[BATCH][SIZE];
+static struct iovec items[BATCH];
+static struct shmq_lease lease;
+
+static ssize_t push(struct shmq *q)
+{
+	return shmq_push(q, 0, buf[0], SIZE, SHMQ_NOWAIT);
+}
+
+static ssize_t pop(struct shmq *q)
+{
+	return shmq_pop(q, 0, buf[0], SIZE, NULL, SHMQ_NOWAIT);
+}
+
+static ssize_t pop_any(struct shmq *q)
+{
+	return shmq_pop(q, SHMQ_ANY_LANE, buf[0], SIZE, NULL, SHMQ_NOWAIT);
+}
+
+static ssize_t push_n(struct shmq *q)
+{
+	return shmq_push_n(q, 0, items, BATCH, SHMQ_NOWAIT);
+}
+
+static ssize_t pop_n(struct shmq *q)
+{
+	return shmq_pop_n(q, 0, items, NULL, BATCH, SHMQ_NOWAIT);
+}
+
+static ssize_t reserve(struct shmq *q)
+{
+	void *p;
+
+	return shmq_reserve(q, 0, &p, SHMQ_NOWAIT);
+}
+
+static ssize_t commit(struct shmq *q)
+{
+	return shmq_commit(q, SIZE);
+}
+
+static ssize_t peek(struct shmq *q)
+{
+	return shmq_peek(q, 0, &lease, SHMQ_NOWAIT);
+}
+
+static ssize_t release(struct shmq *q)
+{
+	return shmq_release(q, &lease);
+}
+
+static const struct call calls[] = {
+	/* A ticket is drawn, or an item is taken, by one locked instruction. */
+	{ "push", push, 0, 1 },
+	{ "pop", pop, SIZE, 1 },
+	{ "pop from any lane", pop_any, SIZE, 1 },
+	{ "push of a batch of 8", push_n, BATCH, 1 },
+	{ "pop of a batch of 8", pop_n, BATCH, BATCH },
+	{ "reserve", reserve, 0, 1 },
+	{ "commit", commit, 0, 0 },
+	{ "peek", peek, 0, 1 },
+	{ "release", release, 0, 0 },
+};
+
+static struct {
+	const struct call *call;
+	ssize_t result;
+	atomic_int done;
+} *child;
+
+/* Does the instruction at @p lock the bus, or enter the kernel? */
+static bool is_locked(const uint8_t *p)
+{
+	bool lock = false;
+
+	for (; *p == 0xf0 || *p == 0xf2 || *p == 0xf3 || *p == 0x66 || *p == 0x64; p++)
+		lock |= *p == 0xf0;
+	if ((*p & 0xf0) == 0x40) /* REX */
+		p++;
+	return lock || ((*p == 0x86 || *p == 0x87) && p[1] >> 6 != 3); /* xchg with memory */
+}
+
+static bool is_syscall(const uint8_t *p)
+{
+	return p[0] == 0x0f && (p[1] == 0x05 || p[1] == 0x34);
+}
+
+/* At work, with a batch of items waiting, and far from where a segment ends or head is
+ * raised (every 32 tickets). */
+static void warm_up(struct shmq *q)
+{
+	uint64_t tail;
+
+	must(q->geo.slots >= 32);
+	must_eq(push_n(q), BATCH);
+	do {
+		q->slow = 0;
+		q->came_by_ns = INT64_MAX; /* in a hurry: the short way opens */
+		must_eq(push_n(q), BATCH);
+		must_eq(pop_n(q), BATCH);
+		for (int i = 0; i < 2; i++) {
+			must_eq(push(q), 0);
+			must_eq(pop(q), SIZE);
+		}
+		tail = atomic_load(&q->view[0].lane->tail);
+	} while (q->slow || tail < 10 * q->geo.slots || tail % 32 != 20);
+}
+
+static int child_main(void *arg)
+{
+	struct shmq *q = attach("q");
+
+	(void)arg;
+	for (int i = 0; i < BATCH; i++)
+		items[i] = (struct iovec){ buf[i], SIZE };
+	warm_up(q);
+	if (child->call->make == commit)
+		must_eq(reserve(q), 0);
+	if (child->call->make == release)
+		must_eq(peek(q), 0);
+	step_mark();
+	child->result = child->call->make(q);
+	atomic_store_explicit(&child->done, 1, memory_order_release); /* not locked */
+	shmq_close(q);
+	return 0;
+}
+
+/* Stepping takes so long that it would be time to look for the dead. */
+static bool nobody_is_due(void *q, long k)
+{
+	(void)k;
+	atomic_store(&wakeup_of(q)->probed_ns, sys_coarse_ns());
+	return false;
+}
+
+START_TEST(nothing_but_the_locked_instructions_of_the_design)
+{
+	const struct call *c = &calls[_i];
+	struct shmq_config cfg;
+	struct step_record r = { 0 };
+	struct shmq *q;
+	int locked = 0;
+	pid_t pid;
+
+	child = shared(sizeof *child);
+	child->call = c;
+	shmq_config_init(&cfg, sizeof cfg);
+	cfg.item_size = SIZE;
+	must_eq(shmq_create("q", &cfg), 0);
+	q = attach("q");
+	if (!trace_spawn(&pid, child_main, NULL))
+		return;
+	step_to_mark(pid);
+	step_record(pid, &r, &child->done, nobody_is_due, NULL, q);
+	must_eq(child->result, c->result);
+	for (long k = 0; k < r.n; k++) {
+		const uint8_t *p = (const uint8_t *)r.at[k]; /* it was forked from us */
+
+		locked += is_locked(p);
+		must(!is_syscall(p), "%s enters the kernel", c->name);
+	}
+	fprintf(stderr, "# %s: %ld instructions, %d locked\n", c->name, r.n, locked);
+	must_eq(locked, c->locked);
+	step_record_free(&r);
+	trace_kill(pid);
+	shmq_close(q);
+	must_eq(shmq_unlink("q"), 0);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("cost");
+	TCase *t = suite_case(s, "counted", 30);
+
+	tcase_add_loop_test(t, nothing_but_the_locked_instructions_of_the_design, 0,
+			    ARRAY_LEN(calls));
+	return s;
+}
+
+int main(void)
+{
+	return suite_run(suite());
+}
