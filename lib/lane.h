@@ -201,12 +201,17 @@ static inline char *payload_at(const struct shmq *q, const struct place *p, uint
 	return p->payload + (t & (q->geo.slots - 1)) * q->geo.slot_bytes;
 }
 
-/* Write one item into its slot and publish it. */
-static inline void publish_copy(struct shmq *q, const struct place *p, uint64_t t,
-				const struct iovec *item)
+/* Write the items into their slots, one after the other in one segment, and publish
+ * them. */
+static inline void publish_items(struct shmq *q, const struct place *p, uint64_t t,
+				 const struct iovec *items, int n)
 {
-	copy_item(payload_at(q, p, t), item->iov_base, item->iov_len);
-	publish(q, p, t, item->iov_len);
+	char *payload = payload_at(q, p, t);
+
+	for (int i = 0; i < n; i++, payload += q->geo.slot_bytes) {
+		copy_item(payload, items[i].iov_base, items[i].iov_len);
+		publish(q, p, t + (unsigned)i, items[i].iov_len);
+	}
 }
 
 HIDDEN void distance_init(struct distance *d);

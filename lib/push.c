@@ -129,10 +129,11 @@ static int push_items(struct shmq *q, unsigned lane, uint64_t t, const struct io
 {
 	struct view *v = &q->view[lane];
 	struct place *at = &v->push_at;
-	int i;
+	int i, run;
 
-	for (i = 0; i < n; i++, t++) {
+	for (i = 0; i < n; i += run, t += (unsigned)run) {
 		uint64_t number = t >> q->geo.slots_shift;
+		uint64_t left = q->geo.slots - (t & (q->geo.slots - 1));
 
 		if (unlikely(at->number != number)) {
 			int r = segment_of_ticket(q, lane, number, at);
@@ -143,7 +144,8 @@ static int push_items(struct shmq *q, unsigned lane, uint64_t t, const struct io
 			if (unlikely(r < 0))
 				return r == -ENOBUFS ? i : -EBADMSG;
 		}
-		publish_copy(q, at, t, &items[i]);
+		run = left < (unsigned)(n - i) ? (int)left : n - i;
+		publish_items(q, at, t, &items[i], run);
 	}
 	return n;
 }

@@ -431,27 +431,47 @@ static inline int pop_one(struct shmq *q, int lane, struct iovec *item,
 	return 1;
 }
 
+/* take_short() of up to @n items of @lane: how many. */
+static int pop_run(struct shmq *q, unsigned lane, struct iovec *items, int n)
+{
+	struct view *v = view_of(q, lane);
+	int i;
+
+	for (i = 0; i < n; i++) {
+		uint64_t slot;
+		ssize_t len = take_short(q, v, items[i].iov_base, items[i].iov_len, false, &slot);
+
+		if (unlikely(len < 0))
+			break;
+		items[i].iov_len = (size_t)len;
+		if (take_at_edge(q, slot))
+			take_edge(q, lane, slot);
+	}
+	if (i > 0)
+		wake(q, WAIT_ROOM, lane, i);
+	return i;
+}
+
 static ssize_t pop_attempt(void *arg)
 {
 	struct pop *p = arg;
-	int i, r = 0;
+	/* Where a batch goes on by runs: no lane is higher. */
+	unsigned first = p->lane >= 0 ? (unsigned)p->lane : p->q->any_first;
+	int i = 0, r = 0;
 
-	for (i = 0; i < p->n; i++) {
-		struct iovec *item = &p->items[i];
+	for (;;) {
 		struct taken t = { 0 };
-		ssize_t len = -EBUSY;
 
 		if (likely(!p->infos))
-			len = pop_short(p->q, p->lane, item->iov_base, item->iov_len);
-		if (likely(len >= 0)) {
-			item->iov_len = (size_t)len;
-			continue;
-		}
-		r = pop_one(p->q, p->lane, item, p->infos ? &p->infos[i] : NULL, &t);
+			i += pop_run(p->q, first, p->items + i, p->n - i);
+		if (i == p->n)
+			break;
+		r = pop_one(p->q, p->lane, &p->items[i], p->infos ? &p->infos[i] : NULL, &t);
 		if (r != 1) {
 			p->info = (struct shmq_info){ .len = t.len, .lane = (uint16_t)t.lane };
 			break;
 		}
+		i++;
 	}
 	if (i > 0)
 		return i;
