@@ -4,9 +4,9 @@
  * as push_run() and lane_take(), straight down. Whatever is unusual is left to
  * those: these two then have changed nothing.
  *
- * What each of them costs is one locked instruction, and then the stores that have to
- * leave the store buffer before the next one. So: no calls, no registers to save, and
- * one comparison with a window that the long way has set up.
+ * What each of them costs is one locked instruction, and it waits until all stores before
+ * it have left the store buffer, one a cycle. So: no calls, few registers to save at the
+ * entry, and one comparison with a window that the long way has set up.
  */
 #ifndef SHMQ_FAST_H
 #define SHMQ_FAST_H
@@ -64,7 +64,9 @@ static ALWAYS_INLINE void copy_tiny(char *to, const char *from, size_t len)
 
 static ALWAYS_INLINE void copy_inline(char *to, const char *from, size_t len)
 {
-	if (likely(len >= 16 && len <= SHORT_ITEM))
+	if (likely(len == SHORT_ITEM))
+		memcpy(to, from, SHORT_ITEM);
+	else if (len >= 16 && len < SHORT_ITEM)
 		copy_short(to, from, len);
 	else if (len < 16)
 		copy_tiny(to, from, len);
@@ -89,52 +91,47 @@ static ALWAYS_INLINE bool push_open(struct shmq *q, struct view *v, uint64_t *t)
 	return likely(*t - v->push.first < v->push.n && q->record_use == RECORD_IDLE);
 }
 
-/* Everything that a push of one item stores after its draw, made ready before it: loads
- * that come after the locked instruction would wait for it. */
+/* Where an item goes. */
 struct push_plan {
-	word_t *record, *pushed;
-	uint64_t exact, nr_pushed, full;
 	char *payload;
 	struct descriptor *descriptor;
 };
 
-static ALWAYS_INLINE struct push_plan push_prepare_one(struct shmq *q, struct view *v,
-						       unsigned lane, uint64_t t)
+static ALWAYS_INLINE struct push_plan push_prepare_one(const struct shmq *q, const struct view *v,
+						       uint64_t t)
 {
 	uint64_t i = t - v->push.first;
-	struct push_plan p = {
-		.record = &q->self->record,
-		.pushed = &v->tally->pushed,
-		.exact = record_word(RECORD_EXACT, lane, 1, t),
-		.full = v->push.full,
-		.payload = v->push_at.payload + i * q->geo.slot_bytes,
-		.descriptor = v->push_at.descriptors + spread_index(q, i),
-	};
 
-	p.nr_pushed = tally_get(p.pushed) + 1;
-	return p;
+	return (struct push_plan){
+		.payload = v->push_at.payload + i * q->geo.slot_bytes,
+		.descriptor = v->push_at.descriptors + spread(q, i),
+	};
 }
 
 /* Draw a ticket, expected to be @t: the one that it is. */
-static ALWAYS_INLINE uint64_t push_draw(struct view *v, const struct push_plan *p,
-					unsigned lane, uint64_t t)
+static ALWAYS_INLINE uint64_t push_draw(struct shmq *q, struct view *v, unsigned lane, uint64_t t)
 {
-	record_store(p->record, record_word(RECORD_PENDING, lane, 1, t));
+	record_set(q, RECORD_PENDING, lane, 1, t);
 	POINT("push_one:pending"); /* as push:pending */
 	t = atomic_fetch_add_explicit(&v->lane->tail, 1, memory_order_acq_rel); /* TICKET */
 	POINT("push_one:ticket"); /* as push:ticket */
 	return t;
 }
 
-/* The ticket is drawn: fill its slot. */
-static ALWAYS_INLINE void push_fill(const struct push_plan *p, const void *buf, size_t len)
+/* The ticket is drawn: fill its slot. Everything is looked up again: a register that
+ * lives across the draw has to be saved at the entry, and each such store is one more
+ * that the locked instruction waits for. */
+static ALWAYS_INLINE void push_fill(struct shmq *q, unsigned lane, uint64_t t,
+				    const struct push_plan *p, const void *buf, size_t len)
 {
-	record_store(p->record, p->exact);
+	struct view *v = view_of(q, lane);
+
+	record_set(q, RECORD_EXACT, lane, 1, t);
 	POINT("push_one:exact"); /* as push:exact */
 	copy_inline(p->payload, buf, len);
-	publish_word(p->descriptor, p->full, len);
-	record_store(p->record, record_word(RECORD_NONE, 0, 0, 0));
-	atomic_store_explicit(p->pushed, p->nr_pushed, memory_order_relaxed);
+	publish_word(p->descriptor, v->push.full, len);
+	record_set(q, RECORD_NONE, 0, 0, 0);
+	tally_add(&v->tally->pushed, 1);
 }
 
 /* Is nothing to be had at the watched tickets below @limit, and none of them done? */
@@ -170,17 +167,15 @@ static ALWAYS_INLINE ssize_t take_short(struct shmq *q, struct view *v, void *bu
 {
 	/* t0 was read before this: tail, head (as @start, before), gen, marks, slots. */
 	uint64_t g = atomic_load_explicit(&v->lane->gen, memory_order_acquire); /* MARK */
-	uint64_t i = v->start - v->pop.first, full = v->pop.full, w, len, start, nr_popped;
-	word_t *popped = &v->tally->popped;
+	uint64_t i = v->start - v->pop.first, full = v->pop.full, w, len;
 	struct descriptor *d;
-	const char *payload;
 
 	if (unlikely(g != v->gen))
 		return -EBUSY;
 	for (;; i++) {
 		if (unlikely(i >= v->pop.n))
 			return -EBUSY;
-		d = v->pop_at.descriptors + spread_index(q, i);
+		d = v->pop_at.descriptors + spread(q, i);
 		w = atomic_load_explicit(&d->word, memory_order_acquire); /* PUBLISH */
 		/* relaxed: valid if the word is won. */
 		len = meta_len(atomic_load_explicit(&d->meta, memory_order_relaxed));
@@ -191,9 +186,6 @@ static ALWAYS_INLINE ssize_t take_short(struct shmq *q, struct view *v, void *bu
 		      atomic_load_explicit(v->sole, memory_order_acquire) == v->sole_word) &&
 		    (short_item || !watch_idle(q, v, v->pop.first + i)))
 			return -EBUSY;
-		payload = v->pop_at.payload + i * q->geo.slot_bytes;
-		start = v->pop.first + i + 1;
-		nr_popped = tally_get(popped) + 1;
 		/* TAKE, as try_take(). Dead after it: recovery makes the item FULL again. */
 		if (likely(w == full && len <= room &&
 			   len <= (short_item ? q->short_max : q->geo.item_size)) &&
@@ -206,12 +198,12 @@ static ALWAYS_INLINE ssize_t take_short(struct shmq *q, struct view *v, void *bu
 		/* another consumer has it */
 	}
 	POINT("take_one:won"); /* as take:won */
-	copy_inline(buf, payload, len);
+	copy_inline(buf, v->pop_at.payload + i * q->geo.slot_bytes, len);
 	/* RETIRE, as lane_finish(). */
 	atomic_store_explicit(&d->word, full + SLOT_DONE - SLOT_FULL, memory_order_release);
 	POINT("take_one:done"); /* as finish:done */
-	v->start = start;
-	atomic_store_explicit(popped, nr_popped, memory_order_relaxed);
+	v->start = v->pop.first + i + 1;
+	tally_add(&v->tally->popped, 1);
 	*slot = i;
 	return (ssize_t)len;
 }

@@ -48,6 +48,7 @@
 #define LINE 128 /* two cache lines: adjacent lines are prefetched in pairs */
 #define SEGMENT_SLOTS_MAX 64 /* a watch mask is one word */
 #define SEGMENTS_MAX (1u << 20)
+#define SPREAD 5 /* descriptors between those of neighbouring slots: see spread() */
 
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 	       "shared words must be lock-free: a lock would be private to a process");
@@ -68,7 +69,7 @@ struct header_lane {
 struct header {
 	uint64_t magic;
 	uint32_t format_major, format_minor;
-	uint64_t layout_hash; /* sizes of the structures below */
+	uint64_t layout_hash; /* sizes of the structures below, and SPREAD */
 	uint64_t region_bytes;
 	uint64_t item_size;
 	uint32_t nr_lanes;

@@ -290,12 +290,12 @@ static NOINLINE int push_long(struct shmq *q, int lane, const void *buf, size_t 
 	role_add(q, SHMQ_ROLE_PRODUCER);
 	v = view_of(q, (unsigned)lane);
 	if (!(q->geo.flags & SHMQ_STAMP) && push_open(q, v, &t)) {
-		struct push_plan p = push_prepare_one(q, v, (unsigned)lane, t);
-		uint64_t drawn = push_draw(v, &p, (unsigned)lane, t);
+		struct push_plan p = push_prepare_one(q, v, t);
+		uint64_t drawn = push_draw(q, v, (unsigned)lane, t);
 
 		if (unlikely(drawn != t))
 			return push_raced(q, lane, buf, len, timeout_ns, drawn);
-		push_fill(&p, buf, len);
+		push_fill(q, (unsigned)lane, t, &p, buf, len);
 		return push_end(q, lane, &item, 1, timeout_ns);
 	}
 	recover_probe(q);
@@ -325,11 +325,11 @@ SHMQ_API int shmq_push(struct shmq *q, int lane, const void *buf, size_t len,
 	v = view_of(q, (unsigned)lane);
 	if (unlikely(!push_open(q, v, &t)))
 		return push_long(q, lane, buf, len, timeout_ns);
-	p = push_prepare_one(q, v, (unsigned)lane, t);
-	drawn = push_draw(v, &p, (unsigned)lane, t);
+	p = push_prepare_one(q, v, t);
+	drawn = push_draw(q, v, (unsigned)lane, t);
 	if (unlikely(drawn != t))
 		return push_raced(q, lane, buf, len, timeout_ns, drawn);
-	push_fill(&p, buf, len);
+	push_fill(q, (unsigned)lane, t, &p, buf, len);
 	if (unlikely(sleepers(q, WAIT_ITEMS, &w)))
 		return push_wake(q, lane, w);
 	return 0;

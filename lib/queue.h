@@ -28,7 +28,6 @@ struct geometry {
 	uint32_t nr_lanes, max_participants, nr_segments, flags, max_attempts;
 	int32_t dead_lane;
 	uint32_t slots, slots_shift; /* per segment */
-	uint32_t spread_shift;       /* see spread() */
 	uint32_t map_words;          /* 64-bit words of a map over the segments */
 	uint64_t capacity[SHMQ_MAX_LANES], dir_size[SHMQ_MAX_LANES];
 	/* offsets in the region */
@@ -208,15 +207,12 @@ static inline struct descriptor *descriptor_of(const struct shmq *q, uint64_t sl
 /*
  * Where the descriptor of a slot lies among those of its segment. Neighbours lie
  * on different cache lines, so that a consumer close behind a producer does not
- * take away the line that the producer is about to write.
+ * take away the line that the producer is about to write. SPREAD is odd, and so many
+ * descriptors are more than a line.
  */
-static inline uint64_t spread_index(const struct shmq *q, uint64_t i)
-{
-	return (i << 2 | i >> q->geo.spread_shift) & (q->geo.slots - 1);
-}
 static inline uint64_t spread(const struct shmq *q, uint64_t ticket)
 {
-	return spread_index(q, ticket & (q->geo.slots - 1));
+	return (ticket * SPREAD) & (q->geo.slots - 1);
 }
 static inline char *payload_of(const struct shmq *q, uint64_t slot)
 {

@@ -194,7 +194,8 @@ static uint64_t layout_hash(void)
 {
 	const uint64_t sizes[] = { sizeof(struct header), sizeof(struct lane),
 				   sizeof(struct wakeup), sizeof(struct participant),
-				   sizeof(struct segment), sizeof(struct descriptor), LINE };
+				   sizeof(struct segment), sizeof(struct descriptor), LINE,
+				   SPREAD };
 	uint64_t h = 14695981039346656037u; /* FNV-1a over the words */
 	size_t i;
 
@@ -229,7 +230,6 @@ static void geometry_compute(const struct header *h, struct geometry *g)
 	g->slots = h->segment_slots;
 	g->slots_shift = (uint32_t)__builtin_ctz(h->segment_slots);
 	/* A rotation by two bits; none, by shifting all away, if there are fewer. */
-	g->spread_shift = g->slots >= 4 ? g->slots_shift - 2 : 0;
 	g->map_words = (uint32_t)ceil_div(h->nr_segments, 64);
 	g->participants = place(&at, h->max_participants * sizeof(struct participant), 4096);
 	g->lanes = place(&at, h->nr_lanes * sizeof(struct lane), LINE);
