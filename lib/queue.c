@@ -40,6 +40,15 @@ static void mapping_drop(struct mapping *m)
 	free(m);
 }
 
+static void prefault(void *base, uint64_t bytes, bool writable)
+{
+	volatile const char *p = base;
+
+	if (sys_populate(base, bytes, writable) < 0)
+		for (uint64_t i = 0; i < bytes; i += 4096)
+			(void)p[i];
+}
+
 static int mapping_open(struct mapping **out, const char *name, unsigned flags)
 {
 	struct mapping *m = calloc(1, sizeof *m);
@@ -66,6 +75,18 @@ static int mapping_open(struct mapping **out, const char *name, unsigned flags)
 		return r;
 	}
 	m->base = base;
+	if (m->geo.flags & SHMQ_HUGE)
+		sys_huge(base, m->bytes);
+	if (flags & SHMQ_LOCK)
+		r = sys_lock_memory(base, m->bytes);
+	if (r < 0) {
+		detail(r, "cannot lock %llu bytes in RAM: raise the limit (ulimit -l)",
+		       (unsigned long long)m->bytes);
+		mapping_drop(m);
+		return r;
+	}
+	if (flags & SHMQ_PREFAULT)
+		prefault(base, m->bytes, !(flags & SHMQ_OBSERVE));
 	*out = m;
 	return 0;
 }
@@ -146,16 +167,21 @@ SHMQ_API int shmq_open(struct shmq **out, const char *name, unsigned flags)
 	if (!out)
 		return -EFAULT;
 	*out = NULL;
-	if (flags & ~(unsigned)(SHMQ_OBSERVE | SHMQ_ANY_OWNER))
+	if (flags & ~(unsigned)(SHMQ_OBSERVE | SHMQ_ANY_OWNER | SHMQ_PREFAULT | SHMQ_LOCK |
+				SHMQ_NO_SPIN))
 		return detail(-EOPNOTSUPP, "unknown flags %#x", flags);
 	r = mapping_open(&m, name, flags);
 	if (r < 0)
 		return r;
-	return handle_make(out, m, flags & SHMQ_OBSERVE);
+	r = handle_make(out, m, flags & SHMQ_OBSERVE);
+	if (r == 0)
+		(*out)->no_spin = flags & SHMQ_NO_SPIN;
+	return r;
 }
 
 SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out)
 {
+	int r;
 	KEEP_ERRNO;
 	NO_CANCEL;
 
@@ -168,7 +194,10 @@ SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out)
 		return detail(-EBADF, "this process has closed the descriptor of the queue");
 	/* relaxed: we hold a reference. */
 	atomic_fetch_add_explicit(&q->map->users, 1, memory_order_relaxed);
-	return handle_make(out, q->map, q->observer);
+	r = handle_make(out, q->map, q->observer);
+	if (r == 0)
+		(*out)->no_spin = q->no_spin;
+	return r;
 }
 
 SHMQ_API void shmq_close(struct shmq *q)

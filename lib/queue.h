@@ -154,6 +154,7 @@ struct shmq {
 	uint32_t slow;       /* not 0: too rarely for windows */
 	uint32_t alloc_at; /* where the last search for a segment ended */
 	uint32_t spin;     /* rounds to spin before sleeping, adaptive */
+	bool no_spin;      /* and none at all */
 	uint32_t cpus;
 	struct participant *self;
 	struct shmq_pressure refused;

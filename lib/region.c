@@ -303,7 +303,7 @@ static int config_check(const struct shmq_config *c)
 		return detail(-EDOM, "mode %o has more than permission bits", c->mode);
 	if (c->mode & 0002)
 		return detail(-EDOM, "mode %o lets everybody write; use a group", c->mode);
-	if (c->flags & ~(uint32_t)SHMQ_STAMP)
+	if (c->flags & ~(uint32_t)(SHMQ_STAMP | SHMQ_HUGE))
 		return detail(-EDOM, "unknown flags %#x", c->flags);
 	if (c->reserved)
 		return detail(-EDOM, "config.reserved is %u; it must be 0", c->reserved);
@@ -423,6 +423,19 @@ static void region_fill(char *base, const struct header *h, const struct geometr
 	memcpy(base, h, sizeof *h);
 }
 
+/* A file gets its huge pages when it is first written through a mapping that asks for
+ * them. What they do not cover, or cannot for want of memory, fallocate() does. */
+static void allocate_huge(int fd, uint64_t bytes)
+{
+	void *base;
+
+	if (ftruncate(fd, (off_t)bytes) < 0 || sys_map(fd, bytes, true, &base) < 0)
+		return;
+	sys_huge(base, bytes);
+	sys_populate(base, bytes, true);
+	sys_unmap(base, bytes);
+}
+
 static int region_prepare(int fd, const struct shmq_config *cfg, struct header *h,
 			  struct geometry *g, uint64_t first_number, uint64_t first_inc)
 {
@@ -434,6 +447,8 @@ static int region_prepare(int fd, const struct shmq_config *cfg, struct header *
 		return detail(-EFBIG, "the queue takes %llu bytes, the file size limit "
 			      "(ulimit -f) is %llu", (unsigned long long)g->bytes,
 			      (unsigned long long)limit.rlim_cur);
+	if (h->flags & SHMQ_HUGE)
+		allocate_huge(fd, g->bytes);
 	r = sys_fallocate(fd, g->bytes);
 	if (r < 0)
 		return detail(r, "the queue takes %llu bytes of %s",
@@ -506,7 +521,7 @@ static int header_check(const struct header *h, struct geometry *g, const struct
 	    h->item_size > SHMQ_ITEM_SIZE_MAX || h->segment_slots < 1 ||
 	    h->segment_slots > SEGMENT_SLOTS_MAX ||
 	    (h->segment_slots & (h->segment_slots - 1)) || h->nr_segments > SEGMENTS_MAX ||
-	    (h->flags & ~(uint32_t)SHMQ_STAMP) || h->max_attempts < 1 ||
+	    (h->flags & ~(uint32_t)(SHMQ_STAMP | SHMQ_HUGE)) || h->max_attempts < 1 ||
 	    h->max_attempts > SHMQ_ATTEMPTS_MAX || h->dead_lane < SHMQ_DROP ||
 	    h->dead_lane >= (int32_t)h->nr_lanes || (h->dead_lane >= 0 && h->nr_lanes == 1))
 		return detail(-EBADMSG, "the header is damaged");

@@ -114,6 +114,30 @@ int sys_map(int fd, size_t bytes, bool writable, void **out)
 	return 0;
 }
 
+void sys_huge(void *p, size_t bytes)
+{
+	int saved = errno;
+
+	madvise(p, bytes, MADV_HUGEPAGE);
+	errno = saved;
+}
+
+#ifndef MADV_POPULATE_READ /* Linux 5.14 */
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+int sys_populate(void *p, size_t bytes, bool writable)
+{
+	return madvise(p, bytes, writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) < 0 ?
+		       -errno : 0;
+}
+
+int sys_lock_memory(void *p, size_t bytes)
+{
+	return mlock(p, bytes) < 0 ? -errno : 0;
+}
+
 int sys_map_private(size_t bytes, void **out)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

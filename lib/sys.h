@@ -45,6 +45,12 @@ int sys_futex_wake(_Atomic uint32_t *word, int n, uint32_t bits);
 int sys_membarrier_register(void);
 int sys_membarrier(void);
 
+/* Have it use huge pages, if the kernel has them for it. */
+void sys_huge(void *p, size_t bytes);
+/* Map all pages now, and allocate those that are missing: 0; -EINVAL before Linux 5.14. */
+int sys_populate(void *p, size_t bytes, bool writable);
+/* Keep it in RAM: 0, or -errno of mlock(). */
+int sys_lock_memory(void *p, size_t bytes);
 uint64_t sys_monotonic_ns(void);
 uint64_t sys_coarse_ns(void); /* the same clock to some milliseconds, cheaper */
 uint64_t sys_realtime_ns(void);

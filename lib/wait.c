@@ -130,7 +130,8 @@ ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t 
 	now = sys_monotonic_ns();
 	if (timeout_ns > 0 && (uint64_t)timeout_ns < UINT64_MAX - now)
 		deadline = now + (uint64_t)timeout_ns;
-	r = spin(q, attempt, arg);
+	if (!q->no_spin)
+		r = spin(q, attempt, arg);
 	while (r == -EAGAIN) {
 		uint32_t w = arm(q, side, lanes);
 

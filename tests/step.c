@@ -97,7 +97,7 @@ void step_kill(pid_t pid)
 
 /* ---- the record ------------------------------------------------------------------ */
 
-static uintptr_t where(pid_t pid)
+uintptr_t step_where(pid_t pid)
 {
 #if BREAKPOINTS
 	return (uintptr_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, regs.rip), NULL);
@@ -148,7 +148,7 @@ void step_record(pid_t pid, struct step_record *r, const atomic_int *done,
 {
 	r->slept = -1;
 	while (!atomic_load(done) && !look(arg, r->n)) {
-		record_add(r, where(pid), depth(pid));
+		record_add(r, step_where(pid), depth(pid));
 		must(r->n < 200000, "the call does not end");
 		if (step_one(pid, wake))
 			continue;
@@ -207,7 +207,7 @@ static enum arrival run_to(pid_t pid, uintptr_t at, long hits, bool may_sleep)
 	unsigned long was = *(const unsigned long *)word;
 	unsigned long trap = (was & ~(0xfful << shift)) | 0xccul << shift;
 
-	if (where(pid) == at) /* off it first */
+	if (step_where(pid) == at) /* off it first */
 		if (!step_one(pid, may_sleep))
 			return ELSEWHERE;
 	for (;;) {
@@ -217,7 +217,7 @@ static enum arrival run_to(pid_t pid, uintptr_t at, long hits, bool may_sleep)
 		if (!await_stop_or_sleep(pid, may_sleep))
 			return ELSEWHERE;
 		must_eq(ptrace(PTRACE_POKETEXT, pid, word, was), 0);
-		if (where(pid) != at + 1)
+		if (step_where(pid) != at + 1)
 			return ELSEWHERE;
 		must_eq(ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, regs.rip), at), 0);
 		if (--hits == 0)
@@ -258,7 +258,7 @@ bool step_to(pid_t pid, const struct step_record *r, long from, long to,
 	if (atomic_load(done))
 		return false;
 #if BREAKPOINTS
-	*astray |= r->n && (to >= r->n || where(pid) != r->at[to] ||
+	*astray |= r->n && (to >= r->n || step_where(pid) != r->at[to] ||
 			    depth(pid) - r->stack[to] != off);
 #endif
 	return true;

@@ -44,6 +44,9 @@ void step_record_free(struct step_record *r);
 /* Run to the next step_mark(). */
 void step_to_mark(pid_t pid);
 
+/* The address of the next instruction. */
+uintptr_t step_where(pid_t pid);
+
 /* Run one instruction. False, only if @may_sleep: it sleeps in a system call, and
  * step_wake() has to be called later. */
 bool step_one(pid_t pid, bool may_sleep);

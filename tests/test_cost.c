@@ -9,6 +9,8 @@
  */
 #include "common.h"
 
+#include <sched.h>
+
 #include "queue.h"
 #include "step.h"
 #include "sys.h"
@@ -195,6 +197,64 @@ START_TEST(nothing_but_the_locked_instructions_of_the_design)
 }
 END_TEST
 
+/* ---- before sleeping ------------------------------------------------------------------ */
+
+static int waits(void *arg)
+{
+	struct shmq *q;
+
+	must_eq(shmq_open(&q, "q", (unsigned)(uintptr_t)arg), 0);
+	pop(q); /* what a first use has to find out */
+	step_mark();
+	child->result = shmq_pop(q, 0, buf[0], SIZE, NULL, 20 * MS);
+	atomic_store_explicit(&child->done, 1, memory_order_release);
+	shmq_close(q);
+	return 0;
+}
+
+static bool sleeps(void *pid, long k)
+{
+	(void)k;
+	return is_syscall((const uint8_t *)step_where(*(pid_t *)pid));
+}
+
+/* Instructions until a call that has to wait first enters the kernel. */
+static long until_the_kernel(unsigned flags)
+{
+	struct step_record r = { 0 };
+	pid_t pid;
+	long n;
+
+	if (!trace_spawn(&pid, waits, (void *)(uintptr_t)flags))
+		return -1;
+	step_to_mark(pid);
+	step_record(pid, &r, &child->done, sleeps, NULL, &pid);
+	n = r.n;
+	must(!atomic_load(&child->done), "it never slept");
+	step_record_free(&r);
+	trace_kill(pid);
+	return n;
+}
+
+START_TEST(no_spin_sleeps_at_once)
+{
+	long spinning, not;
+	cpu_set_t cpus;
+
+	child = shared(sizeof *child);
+	must_eq(shmq_create("q", NULL), 0);
+	spinning = until_the_kernel(0);
+	not = until_the_kernel(SHMQ_NO_SPIN);
+	if (not < 0)
+		return;
+	fprintf(stderr, "# %ld instructions before it sleeps, %ld if it may spin\n", not, spinning);
+	must(not < 2000);
+	must_eq(sched_getaffinity(0, sizeof cpus, &cpus), 0);
+	if (CPU_COUNT(&cpus) > 1)
+		must(spinning > 2 * not);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("cost");
@@ -202,6 +262,7 @@ static Suite *suite(void)
 
 	tcase_add_loop_test(t, nothing_but_the_locked_instructions_of_the_design, 0,
 			    ARRAY_LEN(calls));
+	tcase_add_test(t, no_spin_sleeps_at_once);
 	return s;
 }
 

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
@@ -426,12 +427,99 @@ START_TEST(a_queue_of_another_user_needs_any_owner)
 }
 END_TEST
 
+/* A figure, in KiB, of the mapping of the queue, from /proc/self/smaps. */
+static long smaps(const char *queue, const char *what)
+{
+	char line[512];
+	bool here = false;
+	long kib = -1;
+	FILE *f = fopen("/proc/self/smaps", "re");
+
+	must(f);
+	while (kib < 0 && fgets(line, sizeof line, f)) {
+		if (strchr(line, '/') || strchr(line, '['))
+			here = strstr(line, queue) && strstr(line, "s ");
+		else if (here && !strncmp(line, what, strlen(what)))
+			sscanf(line + strlen(what), ": %ld", &kib);
+	}
+	fclose(f);
+	return kib;
+}
+
+START_TEST(prefault_maps_every_page_and_lock_keeps_them)
+{
+	const unsigned flags[] = { 0, SHMQ_PREFAULT, SHMQ_OBSERVE | SHMQ_PREFAULT, SHMQ_LOCK };
+	struct shmq *q;
+
+	create("q", 2, 10000, 64);
+	for (unsigned i = 0; i < ARRAY_LEN(flags); i++) {
+		must_eq(shmq_open(&q, "q", flags[i]), 0);
+		if (flags[i] == 0)
+			must(smaps("/shmq.q", "Rss") < smaps("/shmq.q", "Size"));
+		else
+			must_eq(smaps("/shmq.q", "Rss"), smaps("/shmq.q", "Size"));
+		must_eq(smaps("/shmq.q", "Locked"),
+			flags[i] & SHMQ_LOCK ? smaps("/shmq.q", "Size") : 0);
+		if (!(flags[i] & SHMQ_OBSERVE))
+			exercise(q);
+		shmq_close(q);
+	}
+}
+END_TEST
+
+static int locks_too_much(void *arg)
+{
+	const struct rlimit none = { 0, 0 };
+	struct shmq *q = NULL;
+
+	(void)arg;
+	must_eq(setrlimit(RLIMIT_MEMLOCK, &none), 0);
+	become(NOBODY);
+	must_eq(shmq_open(&q, "q", SHMQ_LOCK), -EPERM);
+	must(strstr(shmq_detail(), "ulimit -l"));
+	must(!q);
+	must_eq(shmq_open(&q, "q", 0), 0);
+	shmq_close(q);
+	return 0;
+}
+
+START_TEST(a_queue_that_may_not_be_locked_is_not_opened_and_says_why)
+{
+	struct shmq_config c = config(2, 8, 64);
+
+	if (geteuid()) {
+		skip("needs root");
+		return;
+	}
+	c.mode = 0660;
+	c.gid = NOBODY;
+	must_eq(shmq_create("q", &c), 0);
+	reap_ok(spawn(locks_too_much, NULL));
+}
+END_TEST
+
+START_TEST(a_queue_that_asks_for_huge_pages_works_with_any)
+{
+	struct shmq_config c = config(2, 10000, 64);
+	struct shmq_stat st = { .sz = sizeof st };
+	struct shmq *q;
+
+	c.flags = SHMQ_HUGE;
+	must_eq(shmq_create("q", &c), 0);
+	q = attach("q");
+	must_eq(shmq_stat(q, &st), 0);
+	must_eq(st.flags, SHMQ_HUGE);
+	exercise(q);
+	shmq_close(q);
+}
+END_TEST
+
 START_TEST(an_unknown_open_flag_is_refused)
 {
 	struct shmq *q = NULL;
 
 	create("q", 1, 1, 8);
-	for (int i = 2; i < 32; i++)
+	for (int i = 5; i < 32; i++)
 		must_eq(shmq_open(&q, "q", 1u << i), -EOPNOTSUPP);
 	must_eq(shmq_open(&q, "q", ~0u), -EOPNOTSUPP);
 	must(!q);
@@ -458,6 +546,9 @@ static Suite *suite(void)
 	tcase_add_test(t, a_queue_that_others_may_write_is_refused);
 	tcase_add_test(t, a_queue_of_another_user_needs_any_owner);
 	tcase_add_test(t, an_unknown_open_flag_is_refused);
+	tcase_add_test(t, prefault_maps_every_page_and_lock_keeps_them);
+	tcase_add_test(t, a_queue_that_may_not_be_locked_is_not_opened_and_says_why);
+	tcase_add_test(t, a_queue_that_asks_for_huge_pages_works_with_any);
 	return s;
 }
 

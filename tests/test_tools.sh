@@ -237,7 +237,7 @@ want err 'shmq-create: jobs exists with another shape
 end
 
 begin "create names every difference"
-run shmq-create jobs --lane high:64 --lane bulk:1K --msg-size 128 --participants 3 --stamp \
+run shmq-create jobs --lane high:64 --lane bulk:1K --msg-size 128 --participants 3 --stamp --huge \
 	--mode 0640 --group 12345
 want_rc 73
 want_part err 'it has 3 lanes, you asked for 2'
@@ -245,6 +245,7 @@ want_part err 'lane 1 is called normal, you asked for bulk'
 want_part err 'messages have up to 256 B, you asked for 128'
 want_part err 'it takes 64 participants, you asked for 3'
 want_part err 'it keeps no time stamps, you asked for --stamp'
+want_part err 'it does not ask for huge pages, you asked for --huge'
 want_part err 'its mode is 0600, you asked for 0640'
 want_part err 'you asked for 12345'
 end
@@ -752,7 +753,7 @@ exec 5>&-
 
 # ---- stat ------------------------------------------------------------------------------
 
-shmq-create metrics --lane all:10 --stamp
+shmq-create metrics --lane all:10 --stamp --huge
 seq 10 | shmq-push metrics
 shmq-push metrics over 2>/dev/null
 shmq-push jobs/low 1 2 3
@@ -823,7 +824,7 @@ begin "stat --as-create prints a command that makes the same shape"
 run shmq-stat metrics --as-create
 want_rc 0
 command=$(cat "$T/out")
-want_part out 'shmq-create metrics --lane all:10 --msg-size 64 --participants 64 --mode 0600 --stamp'
+want_part out 'shmq-create metrics --lane all:10 --msg-size 64 --participants 64 --mode 0600 --stamp --huge'
 run sh -c "$command --if-missing"
 want_rc 0
 end
@@ -1308,6 +1309,27 @@ nothing is wrong'
 killed $p
 shmq-recover work --yes >/dev/null
 end
+
+begin "doctor: huge pages that the file system does not give, and those that it does"
+mkdir "$T/pages"
+if unshare -m mount -t tmpfs -o huge=advise none "$T/pages" 2>"$T/why"; then
+	for huge in never advise; do
+		run unshare -m sh -c '
+			mount -t tmpfs -o size=64M,huge=$1 none "$2" && export SHMQ_DIR="$2" &&
+			shmq-create -q vast --lane all:100K --huge && shmq-doctor --root "$3" vast
+		' sh $huge "$T/pages" "$T/root"
+		if [ $huge = never ]; then
+			want_rc 1
+			want_part out 'it asks for huge pages and has none'
+			want_part out "mount -o remount,huge=advise $T/pages"
+		else
+			want_rc 0
+		fi
+	done
+	end
+else
+	skip "no tmpfs with huge pages can be mounted: $(cat "$T/why")"
+fi
 
 begin "doctor: the machine"
 run shmq-doctor --root "$T/root" jobs

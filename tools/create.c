@@ -27,6 +27,7 @@ enum {
 	OPT_MODE,
 	OPT_GROUP,
 	OPT_STAMP,
+	OPT_HUGE,
 	OPT_MAX_ATTEMPTS,
 	OPT_DEAD_LETTER,
 	OPT_IF_MISSING,
@@ -50,6 +51,8 @@ static const struct argp_option options[] = {
 	 "bytes that a message may have (default 64); 64K is 65536, 64KB is 64000", 0},
 	{"participants", OPT_PARTICIPANTS, "N", 0,
 	 "producers and consumers attached at once (default 64)", 0},
+	{"huge", OPT_HUGE, NULL, 0,
+	 "ask for huge pages (used if the kernel has them for shared memory)", 0},
 	{"stamp", OPT_STAMP, NULL, 0,
 	 "keep the time of each push, so that ages can be shown", 0},
 	{"max-attempts", OPT_MAX_ATTEMPTS, "N", 0,
@@ -180,6 +183,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_STAMP:
 		a->cfg.flags |= SHMQ_STAMP;
 		return 0;
+	case OPT_HUGE:
+		a->cfg.flags |= SHMQ_HUGE;
+		return 0;
 	case OPT_MAX_ATTEMPTS:
 		n = tool_arg_count(state, "--max-attempts", arg);
 		a->cfg.max_attempts = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
@@ -300,6 +306,11 @@ static int compare(const struct args *a, const struct shmq_stat *st)
 		       st->flags & SHMQ_STAMP
 			       ? "it keeps time stamps, you did not ask for --stamp"
 			       : "it keeps no time stamps, you asked for --stamp");
+	if ((st->flags ^ a->cfg.flags) & SHMQ_HUGE)
+		differ(&nr, a,
+		       st->flags & SHMQ_HUGE
+			       ? "it asks for huge pages, you did not ask for --huge"
+			       : "it does not ask for huge pages, you asked for --huge");
 	compare_giving_up(a, st, &nr);
 	if (a->mode && st->mode != a->cfg.mode) {
 		snprintf(line, sizeof(line), "its mode is %04o, you asked for %04o",

@@ -177,6 +177,43 @@ static void check_open(struct doctor *d, const struct doctor_queue *q)
 	}
 }
 
+/* ---- pages ---- */
+
+/* Is any of the queue in huge pages? True in doubt. */
+static bool has_huge_pages(const char *name)
+{
+	char line[PATH_MAX + 128], file[SHMQ_NAME_MAX + 16];
+	bool here = false, huge = false, seen = false;
+	unsigned long kib;
+	struct shmq *q;
+	FILE *f;
+
+	if (shmq_open(&q, name, SHMQ_OBSERVE | SHMQ_PREFAULT))
+		return true;
+	snprintf(file, sizeof(file), "/shmq.%s\n", name);
+	f = fopen("/proc/self/smaps", "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strchr(line, '/'))
+			here = strstr(line, file);
+		seen |= here;
+		huge |= here && sscanf(line, "ShmemPmdMapped: %lu", &kib) == 1 && kib;
+	}
+	if (f)
+		fclose(f);
+	shmq_close(q);
+	return huge || !seen;
+}
+
+static void check_pages(struct doctor *d, const struct doctor_queue *q)
+{
+	if (!(q->view.st.flags & SHMQ_HUGE) || has_huge_pages(q->name))
+		return;
+	doctor_add(d, DOCTOR_WARN, "huge-pages", q, NULL,
+		   "it asks for huge pages and has none: %s is mounted without them, or it "
+		   "is too small", shmq_dir());
+	doctor_fix(d, "mount -o remount,huge=advise %s    then make the queue again", shmq_dir());
+}
+
 /* ---- participants ---- */
 
 static void check_participants(struct doctor *d, const struct doctor_queue *q)
@@ -381,6 +418,7 @@ static void check(struct doctor *d, struct doctor_queue *q)
 		check_open(d, q);
 	} else {
 		check_holds(d, q);
+		check_pages(d, q);
 		check_participants(d, q);
 		check_lanes(d, q);
 	}

@@ -124,6 +124,7 @@ static json_t *json_queue(const struct tool_view *v)
 	json = json_pack("{s:s, s:s}", "name", st->name, "layout", layout);
 	json = ADD_NUMBERS(json, shape);
 	json_object_set_new(json, "stamp", json_boolean(st->flags & SHMQ_STAMP));
+	json_object_set_new(json, "huge", json_boolean(st->flags & SHMQ_HUGE));
 	json_object_set_new(json, "mode", json_string(mode));
 	json = ADD_NUMBERS(json, origin);
 	json_object_set_new(json, "creator", json_string(st->creator));

@@ -380,6 +380,8 @@ int stat_print_verbose(const struct tool_view *v, const struct stat_format *fmt)
 	       (uintmax_t)st->item_size, st->segments_free, st->segments,
 	       st->nr_participants + st->nr_dead, st->max_participants,
 	       st->flags & SHMQ_STAMP ? "   time stamps" : "");
+	if (st->flags & SHMQ_HUGE)
+		printf("   huge pages");
 	printf("given up after %u deliver%s that failed: ", st->max_attempts,
 	       st->max_attempts == 1 ? "y" : "ies");
 	if (st->dead_lane < 0)
@@ -405,6 +407,7 @@ void stat_print_command(const struct tool_view *v)
 	if (st->mode & 0070)
 		printf(" --group %u", st->gid);
 	fputs(st->flags & SHMQ_STAMP ? " --stamp" : "", stdout);
+	fputs(st->flags & SHMQ_HUGE ? " --huge" : "", stdout);
 	if (st->max_attempts != SHMQ_ATTEMPTS_MAX)
 		printf(" --max-attempts %u", st->max_attempts);
 	if (st->dead_lane >= 0)
