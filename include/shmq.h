@@ -130,9 +130,8 @@ struct shmq_config {
 	uint32_t max_attempts;      /* deliveries of an item that end in a death or a
 	                               requeue before it goes to the dead-letter lane,
 	                               1..SHMQ_ATTEMPTS_MAX; default that. While that
-	                               lane is full, or the handle that takes the item has
-	                               a reservation open, it is delivered once more. After
-	                               64 failed deliveries, those in the dead-letter lane
+	                               lane is full it is delivered once more. After 64
+	                               failed deliveries, those in the dead-letter lane
 	                               included, an item is dropped and counted. */
 	struct shmq_lane_config lanes[SHMQ_MAX_LANES];
 	int32_t dead_lane;          /* dead-letter lane, or SHMQ_DROP (the default): such

@@ -88,7 +88,7 @@ static ALWAYS_INLINE bool push_open(struct shmq *q, struct view *v, uint64_t *t)
 {
 	fetch_for_write(&v->lane->tail);
 	*t = atomic_load_explicit(&v->lane->tail, memory_order_acquire); /* TICKET */
-	return likely(*t - v->push.first < v->push.n && q->record_use == RECORD_IDLE);
+	return likely(*t - v->push.first < v->push.n && !q->busy);
 }
 
 /* Where an item goes. */

@@ -49,7 +49,7 @@ static int reserved_check(const struct shmq *q)
 {
 	int r = use_check(q, 0, SHMQ_NOWAIT);
 
-	return r == 0 && q->record_use != RECORD_RESERVED ? -ENOENT : r;
+	return r == 0 && !(q->busy & BUSY_RESERVED) ? -ENOENT : r;
 }
 
 SHMQ_API int shmq_commit(struct shmq *q, size_t len)

@@ -305,8 +305,31 @@ struct participant {
 	word_t base[3]; /* sums of the first three over the lanes, at the attach */
 	/* written by the owner alone, by recovery never */
 	_Alignas(LINE) word_t record;
+	word_t reserved; /* EXACT from reserve to commit or abort; never PENDING */
 	_Alignas(LINE) struct tally tally[SHMQ_MAX_LANES];
 };
+
+/* What one participant says about its tickets. */
+struct records {
+	uint64_t push, reserved;
+};
+
+/* RECORD: in this order, for a ticket goes from the one to the other. */
+static inline struct records records_of(struct participant *p)
+{
+	struct records r;
+
+	r.push = atomic_load_explicit(&p->record, memory_order_acquire);
+	r.reserved = atomic_load_explicit(&p->reserved, memory_order_acquire);
+	return r;
+}
+
+static inline bool records_name(const struct records *r, unsigned lane, uint64_t ticket,
+				uint64_t tail)
+{
+	return record_names(r->push, lane, ticket, tail) ||
+	       record_names(r->reserved, lane, ticket, tail);
+}
 
 struct segment {
 	word_t hdr;

@@ -97,6 +97,8 @@ static int claim(struct shmq *q, uint32_t i, uint64_t token)
 	/* relaxed: JOIN publishes it. */
 	atomic_store_explicit(&p->record, record_word(RECORD_NONE, 0, 0, 0),
 			      memory_order_relaxed);
+	atomic_store_explicit(&p->reserved, record_word(RECORD_NONE, 0, 0, 0),
+			      memory_order_relaxed);
 	w = participant_word(token, PARTICIPANT_JOINING);
 	/* JOIN -> everyone: identity and the cleared record. */
 	if (!atomic_compare_exchange_strong_explicit(

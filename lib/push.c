@@ -85,13 +85,13 @@ bool lane_settle(struct shmq *q)
 	uint64_t r = q->record, tail;
 	unsigned lane = record_lane(r);
 
-	if (q->record_use != RECORD_UNSETTLED)
-		return q->record_use == RECORD_IDLE;
+	if (!(q->busy & BUSY_UNSETTLED))
+		return true;
 	tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_relaxed);
 	if (lane_pad(q, lane, record_ticket(r, tail), record_n(r), NULL, NULL) < 0)
 		return false;
 	record_set(q, RECORD_NONE, 0, 0, 0);
-	q->record_use = RECORD_IDLE;
+	q->busy &= ~(uint32_t)BUSY_UNSETTLED;
 	return true;
 }
 
@@ -164,7 +164,7 @@ static int refuse_now(struct shmq *q, unsigned lane)
 static void leave_unsettled(struct shmq *q, unsigned lane, uint64_t t, int n)
 {
 	q->record = record_word(RECORD_EXACT, lane, (unsigned)n, t);
-	q->record_use = RECORD_UNSETTLED;
+	q->busy |= BUSY_UNSETTLED;
 }
 
 /* How many of the @n tickets from @t on, already drawn, are within the capacity. */
@@ -254,8 +254,10 @@ int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n)
 {
 	int done = 0, tries = 0, r;
 
-	if (unlikely(q->record_use != RECORD_IDLE) && !lane_settle(q))
-		return q->record_use == RECORD_RESERVED ? -EBUSY : refuse_now(q, lane);
+	if (unlikely(q->busy & BUSY_RESERVED))
+		return -EBUSY;
+	if (unlikely(!lane_settle(q)))
+		return refuse_now(q, lane);
 	while (done < n) {
 		int run = n - done;
 
@@ -279,14 +281,14 @@ int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, int n)
 
 /*
  * Draw one ticket that is within the capacity and find its slot: 1, and the record
- * is EXACT; 0 full; -EBUSY; -EBADMSG.
+ * is EXACT; 0 full; -EBADMSG.
  */
 static int draw_one(struct shmq *q, unsigned lane, uint64_t *t, struct place *p)
 {
 	int tries, r = -EAGAIN;
 
-	if (q->record_use != RECORD_IDLE && !lane_settle(q))
-		return q->record_use == RECORD_RESERVED ? -EBUSY : refuse_now(q, lane);
+	if (!lane_settle(q))
+		return refuse_now(q, lane);
 	for (tries = 0; r == -EAGAIN && tries < RESTARTS_MAX; tries++)
 		r = draw(q, lane, 1, t);
 	if (r <= 0)
@@ -304,38 +306,55 @@ static int draw_one(struct shmq *q, unsigned lane, uint64_t *t, struct place *p)
 	return r == 0 ? 0 : -EBADMSG;
 }
 
+/* RECORD: what is reserved has a word of its own, so that the record is free to move a
+ * dead letter meanwhile. It names the ticket before the record forgets it. */
+static void reserved_set(struct shmq *q, enum record_kind kind, unsigned lane, uint64_t t)
+{
+	record_store(&q->self->reserved, record_word(kind, lane, kind != RECORD_NONE, t));
+}
+
 int lane_reserve(struct shmq *q, unsigned lane, void **buf)
 {
 	uint64_t t;
-	int r = draw_one(q, lane, &t, &q->reserved_at);
+	int r;
 
+	if (q->busy & BUSY_RESERVED)
+		return -EBUSY;
+	r = draw_one(q, lane, &t, &q->reserved_at);
 	if (r != 1)
 		return r;
-	q->record = record_word(RECORD_EXACT, lane, 1, t);
+	reserved_set(q, RECORD_EXACT, lane, t);
+	POINT("reserve:both"); /* Dead here: recovery PADs it, once. */
+	record_set(q, RECORD_NONE, 0, 0, 0);
 	q->reserved = t;
-	q->record_use = RECORD_RESERVED;
+	q->reserved_lane = lane;
+	q->busy |= BUSY_RESERVED;
 	*buf = payload_at(q, &q->reserved_at, t);
 	return 1;
 }
 
+static void reservation_end(struct shmq *q)
+{
+	reserved_set(q, RECORD_NONE, 0, 0);
+	q->busy &= ~(uint32_t)BUSY_RESERVED;
+}
+
 unsigned lane_commit(struct shmq *q, size_t len)
 {
-	unsigned lane = record_lane(q->record);
-
 	publish(q, &q->reserved_at, q->reserved, len);
-	record_set(q, RECORD_NONE, 0, 0, 0);
-	q->record_use = RECORD_IDLE;
+	reservation_end(q);
 	POINT("commit:done"); /* Dead here: pushed; sleepers look again within a slice. */
-	tally_add(&q->self->tally[lane].pushed, 1);
-	return lane;
+	tally_add(&q->self->tally[q->reserved_lane].pushed, 1);
+	return q->reserved_lane;
 }
 
 void lane_abort(struct shmq *q)
 {
-	if (q->record_use != RECORD_RESERVED)
+	if (!(q->busy & BUSY_RESERVED))
 		return;
-	q->record_use = RECORD_UNSETTLED;
-	lane_settle(q); /* the segment is there: a region that lies apart, it can */
+	/* Its segment is there, so this fails in a region that lies only. */
+	lane_pad(q, q->reserved_lane, q->reserved, 1, NULL, NULL);
+	reservation_end(q);
 }
 
 /*

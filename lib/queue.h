@@ -122,11 +122,11 @@ struct view {
 	struct watched *watched; /* room for every segment; mapped on first use */
 };
 
-/* What keeps my push record from being used for another push. */
-enum record_use {
-	RECORD_IDLE,
-	RECORD_UNSETTLED, /* a ticket that could not be closed for want of a segment */
-	RECORD_RESERVED,  /* shmq_reserve(): the ticket is open until commit or abort */
+/* What keeps a handle from pushing, a bit each. */
+enum busy {
+	BUSY_UNSETTLED = 1, /* its record names a ticket that could not be closed for want
+	                       of a segment */
+	BUSY_RESERVED = 2,  /* a ticket is open until commit or abort */
 };
 
 struct shmq {
@@ -144,9 +144,10 @@ struct shmq {
 	uint32_t me;
 	bool observer;
 	bool must_fence;   /* membarrier() of others does not reach this process */
-	enum record_use record_use;
+	uint32_t busy;     /* enum busy */
 	uint64_t record;   /* what my record says; the shared copy is for the others */
 	uint64_t reserved; /* the ticket that is reserved, and where */
+	unsigned reserved_lane;
 	struct place reserved_at;
 	uint32_t nr_leases;
 	struct shmq_recovered opened; /* what opening found, until shmq_recover() tells it */

@@ -91,16 +91,16 @@ struct unnamed {
 	unsigned lane;
 	uint64_t low, tail;
 	uint64_t limit; /* of what can not be of a living one */
-	uint64_t records[SHMQ_PARTICIPANTS_MAX];
+	struct records records[SHMQ_PARTICIPANTS_MAX];
 };
 
-/* Is ticket @t named by the EXACT record of anybody? */
+/* Is ticket @t named by anybody? */
 static bool covered(struct shmq *q, const struct unnamed *u, uint64_t t)
 {
 	uint32_t i;
 
 	for (i = 0; i < q->geo.max_participants; i++)
-		if (record_names(u->records[i], u->lane, t, u->tail))
+		if (records_name(&u->records[i], u->lane, t, u->tail))
 			return true;
 	return false;
 }
@@ -195,9 +195,8 @@ static void close_unnamed(struct shmq *q, struct corpse *c, unsigned lane, uint6
 	for (i = 0; i < q->geo.max_participants; i++) {
 		uint64_t state = participant_state_of(q, i), other, r;
 
-		/* RECORD */
-		u.records[i] = r = atomic_load_explicit(&participant_of(q, i)->record,
-							memory_order_acquire);
+		u.records[i] = records_of(participant_of(q, i));
+		r = u.records[i].push;
 		if (record_kind(r) != RECORD_PENDING || record_lane(r) != lane ||
 		    participant_state(state) != PARTICIPANT_LIVE ||
 		    participant_dead(q, participant_inc(state)))
@@ -210,12 +209,8 @@ static void close_unnamed(struct shmq *q, struct corpse *c, unsigned lane, uint6
 	close_older(q, c, &u);
 }
 
-/* B: tickets it had drawn and not published are closed. */
-static void close_tickets(struct shmq *q, struct corpse *c)
+static void close_named(struct shmq *q, struct corpse *c, uint64_t r)
 {
-	/* RECORD */
-	uint64_t r = atomic_load_explicit(&participant_of(q, c->i)->record,
-					  memory_order_acquire);
 	unsigned lane = record_lane(r);
 	uint64_t tail;
 
@@ -227,6 +222,15 @@ static void close_tickets(struct shmq *q, struct corpse *c)
 	}
 	tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_acquire); /* TICKET */
 	close_dead(q, c, lane, record_ticket(r, tail), record_n(r));
+}
+
+/* B: tickets it had drawn and not published are closed. */
+static void close_tickets(struct shmq *q, struct corpse *c)
+{
+	struct records r = records_of(participant_of(q, c->i));
+
+	close_named(q, c, r.push);
+	close_named(q, c, r.reserved);
 }
 
 /* C: segments it was about to install. */
@@ -305,17 +309,21 @@ bool recover_adopt(struct shmq *q, uint64_t token)
 	uint32_t i;
 
 	for (i = 0; i < q->geo.max_participants; i++) {
-		uint64_t w = participant_state_of(q, i), r;
+		uint64_t w = participant_state_of(q, i);
+		struct records r;
 		struct corpse c = { .i = i, .inc = participant_inc(w), .out = &out };
 
 		if (participant_state(w) != PARTICIPANT_LIVE || !participant_dead(q, c.inc))
 			continue;
+		/* The push record is the dead one's, and stays as it is. */
+		r = records_of(participant_of(q, i));
+		if (record_kind(r.push) != RECORD_EXACT ||
+		    record_lane(r.push) >= q->geo.nr_lanes || record_n(r.push) > q->geo.slots)
+			continue;
+		close_named(q, &c, r.reserved);
 		return_items(q, &c);
 		return_segments(q, &c);
-		/* RECORD: the dead one's; it stays as it is. */
-		r = atomic_load_explicit(&participant_of(q, i)->record, memory_order_acquire);
-		if (record_kind(r) != RECORD_EXACT || record_lane(r) >= q->geo.nr_lanes ||
-		    record_n(r) > q->geo.slots)
+		if (c.deferred)
 			continue;
 		/* JOIN: late recoverers of the dead can do nothing from here on. */
 		if (!atomic_compare_exchange_strong_explicit(
@@ -324,8 +332,10 @@ bool recover_adopt(struct shmq *q, uint64_t token)
 			    memory_order_relaxed))
 			continue;
 		q->me = i;
-		q->record = r;
-		q->record_use = RECORD_UNSETTLED;
+		/* RECORD */
+		record_store(&participant_of(q, i)->reserved, record_word(RECORD_NONE, 0, 0, 0));
+		q->record = r.push;
+		q->busy = BUSY_UNSETTLED;
 		return true;
 	}
 	return false;

@@ -309,7 +309,7 @@ struct holds {
 	struct shmq_hold *out;
 	int room, found;
 	uint64_t tails[SHMQ_MAX_LANES];
-	uint64_t records[SHMQ_PARTICIPANTS_MAX]; /* RECORD_NONE of who is not attached */
+	struct records records[SHMQ_PARTICIPANTS_MAX]; /* NONE of who is not attached */
 };
 
 static void hold_fill(struct shmq *q, const struct seen *e, struct shmq_hold *out)
@@ -347,13 +347,13 @@ static void hold_add(struct holds *h, enum shmq_hold_kind kind, uint32_t owner,
 		hold_fill(h->q, e, out);
 }
 
-/* The participant whose record names @ticket, or UINT32_MAX. */
+/* The participant whose records name @ticket, or UINT32_MAX. */
 static uint32_t pusher_of(const struct holds *h, unsigned lane, uint64_t ticket)
 {
 	uint32_t i;
 
 	for (i = 0; i < h->q->geo.max_participants; i++)
-		if (record_names(h->records[i], lane, ticket, h->tails[lane]))
+		if (records_name(&h->records[i], lane, ticket, h->tails[lane]))
 			return i;
 	return UINT32_MAX;
 }
@@ -391,9 +391,7 @@ SHMQ_API int shmq_holds(struct shmq *q, struct shmq_hold *out, int n)
 	tails_read(q, h.tails);
 	for (i = 0; i < q->geo.max_participants; i++)
 		if (participant_state(participant_state_of(q, i)) == PARTICIPANT_LIVE)
-			/* RECORD */
-			h.records[i] = atomic_load_explicit(&participant_of(q, i)->record,
-							    memory_order_acquire);
+			h.records[i] = records_of(participant_of(q, i));
 	each_slot(q, h.tails, hold_of_slot, &h);
 	return h.found;
 }

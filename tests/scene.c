@@ -326,6 +326,11 @@ static int actor_main(void *arg)
 				  item_make(buf, (uint32_t)a->lane, b->next), 0), 0);
 		book_add(b);
 	}
+	if (a->reserving) {
+		void *to;
+
+		must_eq(shmq_reserve(q, RESERVED_LANE, &to, 0), 0);
+	}
 	act(a, q, (uint32_t)(VICTIM + p->i));
 	return 0;
 }
@@ -395,6 +400,7 @@ static void enter(struct stage *g, int i, enum op op, int lane, bool first_use)
 	a->op = op;
 	a->lane = lane;
 	a->first_use = first_use;
+	a->reserving = g->s->reserving && i == 0;
 	a->timeout_ns = g->s->timeout_ns;
 	a->fate = STANDING;
 	must(trace_spawn(&g->pid[i], actor_main, &p));
@@ -639,7 +645,10 @@ static unsigned helper_lap(struct stage *g, unsigned lane)
 	for (i = 0; i < ACTORS; i++) {
 		const struct actor *a = &g->w->actor[i];
 
-		if (a->fate == ABSENT || (a->op != OP_POP_ANY && (unsigned)a->lane != lane))
+		if (a->fate == ABSENT)
+			continue;
+		stuck += a->reserving && lane == RESERVED_LANE;
+		if (a->op != OP_POP_ANY && (unsigned)a->lane != lane)
 			continue;
 		stuck += ops[a->op].tickets;
 		waiting += ops[a->op].holds;
@@ -709,7 +718,8 @@ static void drain(struct inspection *c, struct shmq *q)
 	ssize_t n;
 
 	stat_of(q, &st);
-	for (unsigned lane = 0; lane < LANES; lane++) {
+	for (unsigned i = 0; i < LANES; i++) { /* last the one that others move items to */
+		unsigned lane = (DEAD_LANE + 1 + i) % LANES;
 		uint64_t got = 0;
 
 		while ((n = look_at_item(c, q, lane, 0)) >= 0)
@@ -730,6 +740,16 @@ static void drain(struct inspection *c, struct shmq *q)
 	}
 }
 
+/* Tickets of lane @lane that those who stand have drawn. */
+static unsigned stuck_in(const struct inspection *c, unsigned lane)
+{
+	unsigned n = lane == (unsigned)c->g->s->lane ? c->stuck : 0;
+
+	for (int i = 0; lane == RESERVED_LANE && i < ACTORS; i++)
+		n += c->g->w->actor[i].reserving && c->g->w->actor[i].fate == STANDING;
+	return n;
+}
+
 static void stat_check(struct inspection *c, struct shmq *q, uint64_t depth)
 {
 	struct shmq_stat st;
@@ -741,7 +761,7 @@ static void stat_check(struct inspection *c, struct shmq *q, uint64_t depth)
 	must_eq(st.nr_dead, 0);
 	must_eq(st.nr_participants, standing);
 	for (unsigned lane = 0; lane < LANES; lane++) {
-		unsigned stuck = lane == (unsigned)c->g->s->lane ? c->stuck : 0;
+		unsigned stuck = stuck_in(c, lane);
 
 		must_eq(st.lanes[lane].held, 0);
 		must_eq(st.lanes[lane].unfinished, stuck);
@@ -773,8 +793,7 @@ static void capacity_check(struct inspection *c, struct shmq *q, bool with_info)
 		for (seq = 0; shmq_push(q, (int)lane, buf, item_make(buf, FILLER + lane, seq),
 					0) == 0; seq++)
 			;
-		must_eq(seq, c->g->s->capacity -
-				     (lane == (unsigned)c->g->s->lane ? c->stuck : 0));
+		must_eq(seq, c->g->s->capacity - stuck_in(c, lane));
 	}
 	stat_check(c, q, c->g->s->capacity);
 	for (unsigned lane = 0; lane < LANES; lane++) {
@@ -786,8 +805,7 @@ static void capacity_check(struct inspection *c, struct shmq *q, bool with_info)
 			must_eq(st.seq, seq);
 		}
 		must_eq(n, -EAGAIN);
-		must_eq(seq, c->g->s->capacity -
-				     (lane == (unsigned)c->g->s->lane ? c->stuck : 0));
+		must_eq(seq, c->g->s->capacity - stuck_in(c, lane));
 	}
 	stat_check(c, q, 0);
 }

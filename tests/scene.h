@@ -25,7 +25,7 @@
 #include "step.h"
 
 enum { LANES = 3, ACTORS = 4, BATCH = 3, ITEM_SIZE = 64 };
-enum { DEAD_LANE = 1, MAX_ATTEMPTS = 2 };
+enum { DEAD_LANE = 1, RESERVED_LANE = 2, MAX_ATTEMPTS = 2 };
 
 enum op {
 	OP_PUSH,
@@ -66,6 +66,7 @@ struct scene {
 	int64_t timeout_ns;
 	enum trouble trouble;
 	bool sleeps;       /* the call has to wait for an item, or for room */
+	bool reserving;    /* the actor has a reservation open in RESERVED_LANE */
 	uint64_t first_number, first_inc; /* of segments; 0: those of a new queue */
 	unsigned participants;
 };
@@ -83,6 +84,7 @@ struct actor {
 	enum op op;
 	int lane;
 	bool first_use;
+	bool reserving;
 	int64_t timeout_ns;
 	enum fate fate;
 	atomic_int done;       /* its call has returned */

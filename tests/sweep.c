@@ -35,7 +35,7 @@ static const struct {
 					.first_use = true } },
 };
 
-/* The calls whose way does not depend on so much: one lane each, these states. */
+/* The calls whose way does not depend on so much: these states. */
 static const int few[] = { 1, 2, 5, 7, 10, 11 };
 
 /* Calls that have a state of their own. A segment of one slot holds a large item. */
@@ -43,6 +43,10 @@ static const struct scene special[] = {
 	{ "pop, doomed item", OP_POP, .fill = SOME, .trouble = DOOMED },
 	{ "pop any, doomed item", OP_POP_ANY, .fill = SOME, .trouble = DOOMED },
 	{ "peek, doomed item", OP_PEEK, .fill = SOME, .trouble = DOOMED },
+	{ "peek, doomed item, last lane", OP_PEEK, .lane = LANES - 1, .fill = SOME,
+	  .trouble = DOOMED },
+	{ "pop, doomed item, while writing", OP_POP, .fill = SOME, .trouble = DOOMED,
+	  .reserving = true },
 	{ "pop, corpses", OP_POP, .fill = SOME, .trouble = PROBE, .first_use = true },
 	{ "pop of nothing, corpses", OP_POP, .fill = ONE, .trouble = PROBE },
 	{ "push to a full lane, corpses", OP_PUSH, .fill = FULL, .trouble = PROBE },
@@ -71,7 +75,7 @@ static const enum op others[] = { OP_RESERVE, OP_COMMIT, OP_ABORT, OP_PEEK, OP_R
 
 enum {
 	N_MANY = 2 * (int)ARRAY_LEN(many) * (int)ARRAY_LEN(states),
-	N_OTHERS = (int)ARRAY_LEN(others) * (int)ARRAY_LEN(few),
+	N_OTHERS = 2 * (int)ARRAY_LEN(others) * (int)ARRAY_LEN(few),
 	N_SPECIAL = (int)ARRAY_LEN(special),
 };
 
@@ -100,7 +104,7 @@ struct scene sweep_scene(int i)
 		s = plain(many[i / 2 / n], i / 2 % n, i % 2 ? LANES - 1 : 0);
 	} else if ((i -= N_MANY) < N_OTHERS) {
 		n = (int)ARRAY_LEN(few);
-		s = plain(others[i / n], few[i % n], i % 2 ? LANES - 1 : 0);
+		s = plain(others[i / 2 / n], few[i / 2 % n], i % 2 ? LANES - 1 : 0);
 	} else {
 		s = special[i - N_OTHERS];
 		s.slot = 3;
