@@ -50,6 +50,21 @@ BUGS = [
 	t = atomic_fetch_add_explicit(&v->lane->tail, 1, memory_order_acq_rel); /* TICKET */
 	record_store(p->record, record_word(RECORD_PENDING, lane, 1, t));
 """, "points kill"),
+    ("recovery forgets what was reserved", "lib/recover.c",
+     """	close_named(q, c, r.push);
+	close_named(q, c, r.reserved);
+""",
+     """	close_named(q, c, r.push);
+""", "lease kill"),
+    ("the record forgets a ticket before it counts as reserved", "lib/push.c",
+     """	reserved_set(q, RECORD_EXACT, lane, t);
+	POINT("reserve:both"); /* Dead here: recovery PADs it, once. */
+	record_set(q, RECORD_NONE, 0, 0, 0);
+""",
+     """	record_set(q, RECORD_NONE, 0, 0, 0);
+	POINT("reserve:both"); /* Dead here: recovery PADs it, once. */
+	reserved_set(q, RECORD_EXACT, lane, t);
+""", "points kill"),
     ("head passes an unmarked hole", "lib/take.c",
      """			segment_mark(q, lane, p.segment);
 			marked = true;

@@ -4,21 +4,20 @@
  * and is in nobody's way; then it goes on as if nothing had been.
  *
  * The scenes and points are those of test_kill.c. While the actor stands, another
- * process pushes and pops, FEW items at each point and MANY at every LONG_EACH-th:
- * from empty to full and back, nothing but full and empty may be refused, full only if
- * no more places are left than the actor may have in hand. It asks for recovery too:
- * of a living process nothing may be taken back, and who stands in the middle of a
- * recovery is overtaken. Then the actor goes on to its end;
- * its call returns what is true, and the oracle of scene.h holds.
+ * process pushes and pops ITEMS items at each point: from empty to full and back,
+ * nothing but full and empty may be refused, full only if no more places are left than
+ * the actor may have in hand. It asks for recovery too: of a living process nothing may
+ * be taken back, and who stands in the middle of a recovery is overtaken. Then the actor
+ * goes on to its end; its call returns what is true, and the oracle of scene.h holds.
  */
 #include "sweep.h"
 
 #include <time.h>
 
-enum { FEW = 500, MANY = 10000, LONG_EACH = 40 };
+enum { ITEMS = 10000 };
 
-#define POINT_NS (1700 * UINT64_C(1000)) /* about what a point takes */
-#define WORK_NS (2 * SECOND)		 /* of the other's own time, at most, for MANY */
+#define POINT_NS (2500 * UINT64_C(1000)) /* about what a point takes */
+#define WORK_NS (2 * SECOND)		 /* of the other's own time, at most, for ITEMS */
 
 static uint64_t own_time_ns(void)
 {
@@ -44,7 +43,7 @@ static void hands(struct stage *g, uint64_t *held, uint64_t *unfinished, uint64_
 }
 
 /* Others at work around who stands at instruction @k. */
-static void others_go_on(struct sweep *w, long k, unsigned items)
+static void others_go_on(struct sweep *w, long k)
 {
 	struct stage *g = &w->g;
 	uint64_t held, unfinished, back, held_after, unfinished_after, back_after;
@@ -53,7 +52,7 @@ static void others_go_on(struct sweep *w, long k, unsigned items)
 
 	if (w->s.trouble == CORPSES) { /* the helper is faster than the actor */
 		must_eq(shmq_recover(g->q, NULL), 0);
-		stage_work(g, items);
+		stage_work(g, ITEMS);
 		return;
 	}
 	hands(g, &held, &unfinished, &back);
@@ -62,19 +61,19 @@ static void others_go_on(struct sweep *w, long k, unsigned items)
 	hands(g, &held_after, &unfinished_after, &back_after);
 	must(held_after == held && unfinished_after == unfinished && back_after == back,
 	     "%s: at %ld something was taken from the living", w->s.name, k);
-	stage_work(g, items);
+	stage_work(g, ITEMS);
 	took = own_time_ns() - begin;
-	must(took < WORK_NS, "%s: at %ld %u items took %" PRIu64 " ms", w->s.name, k, items,
+	must(took < WORK_NS, "%s: at %ld %u items took %" PRIu64 " ms", w->s.name, k, ITEMS,
 	     took / MS);
 	hands(g, &held_after, &unfinished_after, &back_after);
 	must(held_after == held && unfinished_after == unfinished,
 	     "%s: at %ld %" PRIu64 " held and %" PRIu64 " unfinished, before %" PRIu64
 	     " and %" PRIu64, w->s.name, k, held_after, unfinished_after, held, unfinished);
-	atomic_fetch_add(&sums->others, items);
+	atomic_fetch_add(&sums->others, ITEMS);
 }
 
 /* False: there is no instruction @k. */
-static bool halt_at(struct sweep *w, long k, unsigned items)
+static bool halt_at(struct sweep *w, long k)
 {
 	struct stage *g = &w->g;
 	bool there;
@@ -83,7 +82,7 @@ static bool halt_at(struct sweep *w, long k, unsigned items)
 	snprintf(what, sizeof(what), "stopped before instruction %ld", k);
 	do {
 		there = sweep_reach(w, k);
-		others_go_on(w, k, items);
+		others_go_on(w, k);
 		stage_finish(g, 0);
 		if (w->s.trouble == HOLE)
 			stage_finish(g, 1);
@@ -98,7 +97,7 @@ START_TEST(stopped_at_any_instruction_it_is_in_nobodys_way)
 	struct scene s = sweep_scene(_i);
 	struct sweep w = { .points = 0 };
 	uint64_t begin = now_ns();
-	long n, stride, k, i = 0;
+	long n, stride, k;
 
 	if (s.trouble == PROBE || s.trouble == DOOMED || s.sleeps)
 		return; /* made for deaths; and a sleeper stands anyway */
@@ -108,11 +107,9 @@ START_TEST(stopped_at_any_instruction_it_is_in_nobodys_way)
 	stage_close(&w.g, true);
 	stride = sweep_stride(&w, POINT_NS, 300 * MS);
 	k = (long)rng_below(&w.rng, (uint64_t)stride);
-	do {
-		if (i++ % LONG_EACH == LONG_EACH / 2)
-			halt_at(&w, k, MANY);
+	do
 		k += stride;
-	} while (halt_at(&w, k - stride, FEW));
+	while (halt_at(&w, k - stride));
 	must(k > n && w.points + w.missed >= n / stride, "%s: %ld points, the last at %ld of %ld", s.name,
 	     w.points, k - stride, n);
 	if (stride == 1)
