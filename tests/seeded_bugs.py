@@ -35,20 +35,20 @@ BUGS = [
      """	atomic_store_explicit(&d->word, full, memory_order_relaxed);
 """, "tsan/threads"),
     ("record cleared before publication", "lib/fast.h",
-     """	publish_word(p->descriptor, p->full, len);
-	record_store(p->record, record_word(RECORD_NONE, 0, 0, 0));
+     """	publish_word(p->descriptor, v->push.full, len);
+	record_set(q, RECORD_NONE, 0, 0, 0);
 """,
-     """	record_store(p->record, record_word(RECORD_NONE, 0, 0, 0));
-	publish_word(p->descriptor, p->full, len);
+     """	record_set(q, RECORD_NONE, 0, 0, 0);
+	publish_word(p->descriptor, v->push.full, len);
 """, "points kill"),
     ("ticket drawn before the record says so", "lib/fast.h",
-     """	record_store(p->record, record_word(RECORD_PENDING, lane, 1, t));
+     """	record_set(q, RECORD_PENDING, lane, 1, t);
 	POINT("push_one:pending"); /* as push:pending */
 	t = atomic_fetch_add_explicit(&v->lane->tail, 1, memory_order_acq_rel); /* TICKET */
 """,
      """	POINT("push_one:pending"); /* as push:pending */
 	t = atomic_fetch_add_explicit(&v->lane->tail, 1, memory_order_acq_rel); /* TICKET */
-	record_store(p->record, record_word(RECORD_PENDING, lane, 1, t));
+	record_set(q, RECORD_PENDING, lane, 1, t);
 """, "points kill"),
     ("recovery forgets what was reserved", "lib/recover.c",
      """	close_named(q, c, r.push);
