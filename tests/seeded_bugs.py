@@ -23,11 +23,11 @@ TIMEOUT = 180  # seconds a test may take
 # name, file, old text (must occur exactly once), new text, tests that should notice
 BUGS = [
     ("publish before payload", "lib/lane.h",
-     """	copy_item(payload_at(q, p, t), item->iov_base, item->iov_len);
-	publish(q, p, t, item->iov_len);
+     """		copy_item(payload, items[i].iov_base, items[i].iov_len);
+		publish(q, p, t + (unsigned)i, items[i].iov_len);
 """,
-     """	publish(q, p, t, item->iov_len);
-	copy_item(payload_at(q, p, t), item->iov_base, item->iov_len);
+     """		publish(q, p, t + (unsigned)i, items[i].iov_len);
+		copy_item(payload, items[i].iov_base, items[i].iov_len);
 """, "kill sched stress"),
     ("publication not a release", "lib/lane.h",
      """	atomic_store_explicit(&d->word, full, memory_order_release);

@@ -101,7 +101,7 @@ now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 # ---- help and usage ---------------------------------------------------------------
 
-for tool in shmq-create shmq-stat shmq-push shmq-pop shmq-rm shmq-doctor shmq-recover; do
+for tool in shmq-create shmq-stat shmq-push shmq-pop shmq-rm shmq-doctor shmq-recover shmq-bench; do
 	begin "$tool --help shows two examples first and exits 0"
 	run $tool --help
 	want_rc 0
@@ -1726,6 +1726,69 @@ shmq-rm jobs work
 run shmq-stat --names
 want_rc 0
 want_none out
+end
+
+# ---- bench -------------------------------------------------------------------------------
+
+begin "bench counts and checks every message, and leaves nothing behind"
+before=$(shmq-stat --names)
+run shmq-bench --producers 3 --consumers 2 --lanes 2 --batch 4 --msg-size 100 --capacity 64 \
+	--duration 300ms --seed 7 --json "$T/bench.json" --hgrm "$T/bench.hgrm" --svg "$T/bench.svg"
+want_rc 0
+want_part out '3 producers -> 2 consumers, 100 B, 2 lanes, capacity 64, separate processes, batches of 4'
+want_part out 'messages, 0 lost, 0 duplicated, 0 out of order within a lane'
+want_part out '(rerun: --seed 7)'
+cp "$T/bench.json" "$T/out"
+want_same "$(json 'd["schema"], d["options"]["producers"], d["options"]["msg_size"]')" \
+	"('shmq-bench/1', 3, 100)" options
+want_same "$(json 'd["result"]["each_once"], d["result"]["pushed"] == d["result"]["popped"] > 0')" \
+	'(True, True)' result
+want_same "$(json 'd["result"]["damaged"], d["result"]["out_of_order"]')" '(0, 0)' checks
+want_same "$(json '[p["ns"] for p in d["wait"]["percentiles"]] == sorted(p["ns"] for p in d["wait"]["percentiles"])')" \
+	True order
+want_same "$(json 'd["wait"]["percentiles"][-1]["count"] == d["wait"]["timed"] > 0')" True total
+want_same "$(json 'd["wait"]["p50_ns"] <= d["wait"]["p99_99_ns"] <= d["wait"]["max_ns"]')" True percentiles
+grep -q '^ *Value *Percentile *TotalCount 1/(1-Percentile)$' "$T/bench.hgrm" || fault "no head"
+grep -q '^#\[Max' "$T/bench.hgrm" || fault "no foot"
+python3 -c 'import sys, xml.etree.ElementTree as x
+assert x.parse(sys.argv[1]).getroot().tag.endswith("svg")' "$T/bench.svg" || fault "no picture"
+want_same "$(shmq-stat --names)" "$before" queues
+end
+
+begin "bench --rate pushes that many, and times each"
+run shmq-bench --rate 2000 --duration 500ms --json - --busy
+want_rc 0
+want_same "$(json 'd["wait"]["timed"] == d["result"]["popped"], 500 <= d["result"]["popped"] <= 2000')" \
+	'(True, True)' messages
+end
+
+begin "bench reports when it is interrupted"
+run timeout --preserve-status -s INT 1 shmq-bench --duration 1h
+want_rc 0
+want_part out '(interrupted)'
+want_part out '0 lost, 0 duplicated'
+end
+
+begin "bench says which of its processes died, and ends"
+shmq-bench --duration 1h >"$T/out" 2>"$T/err" &
+p=$! pids="$pids $!"
+soon pgrep -P $p -f shmq-bench >/dev/null
+sleep 0.3
+kill -9 "$(pgrep -P $p | head -1)"
+wait $p
+rc=$?
+want_rc 71
+want_part err 'producer 0 died of signal 9'
+end
+
+begin "bench refuses what it can not do"
+for args in '--producers 0' '--msg-size 31' '--msg-size 2M' '--lanes 9' '--batch 65' '--duration 0' 'jobs'; do
+	run shmq-bench $args
+	want_rc 64
+done
+run shmq-bench --duration 10ms --json /nowhere/file
+want_rc 74
+want_part err '/nowhere/file: No such file or directory'
 end
 
 echo "1..$nr"
