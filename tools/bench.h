@@ -49,7 +49,7 @@ struct bench_result {
 	struct histogram waits;
 	int cpus;
 	double load;
-	char governor[32], kernel[64], cpu[96];
+	char governor[32], kernel[72], cpu[96];
 	bool interrupted;
 };
 
