@@ -14,6 +14,7 @@
  *                     same handle    other handle    other process
  *   push, pop, *_n        no             yes             yes
  *   reserve .. requeue    no             yes             yes
+ *   pollfd                no             yes             yes
  *   recover               no             yes             yes
  *   stat, pressure        no             yes             yes
  *   create, unlink         -             yes             yes
@@ -347,6 +348,38 @@ SHMQ_API int shmq_release(struct shmq *q, struct shmq_lease *lease);
  * lane, with one attempt more, or to its end after 64. Returns as shmq_release().
  */
 SHMQ_API int shmq_requeue(struct shmq *q, struct shmq_lease *lease);
+
+/* ---- waiting in an event loop ------------------------------------------------- */
+
+enum shmq_events {
+	SHMQ_READABLE = 1 << 0, /* there may be an item */
+	SHMQ_WRITABLE = 1 << 1, /* there may be room */
+};
+
+/*
+ * shmq_pollfd - a descriptor for poll(2), epoll(7) and every event loop, of this
+ * handle. @events: SHMQ_READABLE, SHMQ_WRITABLE, or both for one that is readable
+ * when either is true. To be polled for input whichever it is.
+ * SHMQ_READABLE: level-signalled, and readable at first. It stops being readable when a
+ * pop or peek of this handle comes back with -EAGAIN or -ETIMEDOUT, until there may be
+ * an item in a lane that was asked for. So take one item per wake-up, some, or all: what
+ * is left wakes again. SHMQ_WRITABLE: the same for push and reserve, and room.
+ * It may also be readable when there is nothing, at least once each 50 ms: then the
+ * call that finds nothing looks for the dead. Use SHMQ_NOWAIT and take -EAGAIN for
+ * "not now". Every poller is told, and one of them gets the item.
+ * No wake-up is lost whoever dies or is stopped; if that was a waker between its
+ * push and its ring, the 50 ms pass first. While no process polls, push and pop make no
+ * system call. Works after shmq_unlink().
+ * The descriptor is the handle's and always the same for the same @events: do not read
+ * or close it, and have the loop forget it before shmq_close(), which closes it.
+ * Another thread may poll it; push and pop are for the thread that has the handle. It
+ * takes two or three numbers, all close-on-exec; if the caller dies nothing stays behind.
+ * Where the system gives no inotify instance (see fs.inotify.max_user_instances; 128 per
+ * user are usual) it is readable each 5 ms instead: late by so much, and never lost.
+ * Returns the descriptor; -EINVAL no or unknown @events; -EFAULT; -ECHILD; -EROFS;
+ * -EBADF; -EMFILE, -ENFILE, -ENOMEM.
+ */
+SHMQ_API int shmq_pollfd(struct shmq *q, unsigned events);
 
 /* ---- after a death ---------------------------------------------------------- */
 

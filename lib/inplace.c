@@ -35,10 +35,7 @@ SHMQ_API int shmq_reserve(struct shmq *q, int lane, void **buf, int64_t timeout_
 	if (!buf)
 		return -EFAULT;
 	role_add(q, SHMQ_ROLE_PRODUCER);
-	if (timeout_ns)
-		r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, reserve_attempt, &a);
-	else
-		r = reserve_attempt(&a);
+	r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, reserve_attempt, &a);
 	recover_probe(q);
 	if (r == -EAGAIN || r == -ETIMEDOUT)
 		tally_add(&q->self->tally[lane].rejected, 1);

@@ -29,6 +29,7 @@
  * PADS      pad: pad_max, map, then PAD    admit: pad_max, map         where PADs may lie
  * JOIN      participant_join: state LIVE   everyone: state             identity, cleared record
  * PARK      wait.c: sleeper arms (CAS), membarrier, looks again; waker publishes, loads. See the trace there.
+ * RING      bell_ring: rings (FAA)         shmq_arm: rings             the polled bits are clear
  */
 #ifndef SHMQ_LAYOUT_H
 #define SHMQ_LAYOUT_H
@@ -265,9 +266,10 @@ static inline unsigned participant_state(uint64_t w)
 
 /* ---- structures ----------------------------------------------------------- */
 
-/* A futex word and nothing else, on its own lines: read by all, rarely written. */
+/* Two futex words and nothing else, on their own lines: read by all, rarely written. */
 struct waitword {
 	_Alignas(LINE) futex_t word; /* see wait.c */
+	futex_t rings;               /* counts, for who waits on many words: see bell.c */
 };
 
 enum wait_side { WAIT_ITEMS = 0, WAIT_ROOM = 1 };

@@ -7,6 +7,7 @@
  * and the mappings are not inherited at all: a handle whose map is NULL is one
  * from before a fork, and is refused.
  */
+#include "bell.h"
 #include "fast.h"
 #include "handle.h"
 #include "participant.h"
@@ -209,6 +210,7 @@ SHMQ_API void shmq_close(struct shmq *q)
 	if (!q)
 		return;
 	if (q->map) {
+		bells_close(q);
 		if (!q->observer)
 			participant_leave(q);
 		for (i = 0; i < q->geo.nr_lanes; i++)
@@ -265,10 +267,10 @@ static int push_wait(struct shmq *q, int lane, const struct iovec *items, int n,
 		     int64_t timeout_ns)
 {
 	struct push p = { .q = q, .items = items, .lane = lane, .n = n };
-	ssize_t r = -EAGAIN;
+	ssize_t r = timeout_ns ?
+		wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, push_attempt, &p) :
+		bell_quiet(q, WAIT_ROOM, 1u << lane, push_attempt, &p);
 
-	if (timeout_ns)
-		r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, push_attempt, &p);
 	if (r == -EAGAIN || r == -ETIMEDOUT)
 		tally_add(&q->self->tally[lane].rejected, (uint64_t)n);
 	return (int)r;
@@ -510,8 +512,10 @@ static ssize_t pop_attempt(void *arg)
 /* Nothing was there at the first attempt: wait. */
 static ssize_t pop_wait(struct pop *p, int64_t timeout_ns)
 {
-	return timeout_ns ? wait_until(p->q, WAIT_ITEMS, lanes_of(p->q, p->lane), timeout_ns,
-				       pop_attempt, p) : -EAGAIN;
+	uint32_t lanes = lanes_of(p->q, p->lane);
+
+	return timeout_ns ? wait_until(p->q, WAIT_ITEMS, lanes, timeout_ns, pop_attempt, p) :
+			    bell_quiet(p->q, WAIT_ITEMS, lanes, pop_attempt, p);
 }
 
 /* Not the first lane, not a short item, or the short way is not open. */
@@ -531,7 +535,7 @@ static NOINLINE ssize_t pop_long(struct shmq *q, int lane, void *buf, size_t siz
 		r = pop_short(q, lane, buf, size);
 		if (likely(r >= 0))
 			return r;
-		if (r == -EAGAIN && !timeout_ns) {
+		if (r == -EAGAIN && !timeout_ns && !bell_there(q, WAIT_ITEMS)) {
 			recover_probe(q);
 			return r;
 		}

@@ -122,6 +122,15 @@ struct view {
 	struct watched *watched; /* room for every segment; mapped on first use */
 };
 
+/* A pollable descriptor of one direction: see bell.c. All 0: there is none. */
+struct bell {
+	int epoll;   /* what the caller polls; it holds the other two */
+	int inotify; /* 0: the system gives none */
+	int timer;
+	uint32_t quiet;  /* lanes that were found empty, or full: a bit each */
+	uint64_t set_ns; /* when the timer was wound up, CLOCK_MONOTONIC */
+};
+
 /* What keeps a handle from pushing, a bit each. */
 enum busy {
 	BUSY_UNSETTLED = 1, /* its record names a ticket that could not be closed for want
@@ -158,6 +167,8 @@ struct shmq {
 	bool no_spin;      /* and none at all */
 	uint32_t cpus;
 	struct participant *self;
+	struct bell bell[2]; /* enum wait_side */
+	int either;          /* epoll of both, or 0 */
 	struct shmq_pressure refused;
 	bool was_refused;
 	struct view view[SHMQ_MAX_LANES];

@@ -10,15 +10,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#define FUTEX_WAITV 449 /* the same everywhere; headers before 5.16 lack it */
 
 static int result(long r)
 {
 	return r < 0 ? -errno : (int)r;
+}
+
+/* The descriptor @r above stderr, or output meant for 1 would hit a queue. */
+static int above_stderr(int r)
+{
+	if (r >= 0 && r <= STDERR_FILENO) {
+		int high = result(fcntl(r, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+
+		close(r);
+		r = high;
+	}
+	return r;
 }
 
 int sys_open(const char *path, int flags, unsigned mode)
@@ -28,13 +45,7 @@ int sys_open(const char *path, int flags, unsigned mode)
 	do {
 		r = result(open(path, flags | O_CLOEXEC | O_NOCTTY, mode));
 	} while (r == -EINTR);
-	if (r >= 0 && r <= STDERR_FILENO) { /* or output meant for 1 would hit a queue */
-		int high = result(fcntl(r, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
-
-		close(r);
-		r = high;
-	}
-	return r;
+	return above_stderr(r);
 }
 
 int sys_reopen(int fd, int flags)
@@ -180,11 +191,16 @@ int sys_byte_locked(int fd, uint64_t off)
 	return r < 0 ? r : fl.l_type != F_UNLCK;
 }
 
+static struct timespec timespec_of(uint64_t ns)
+{
+	return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000),
+				  .tv_nsec = (long)(ns % 1000000000) };
+}
+
 int sys_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint32_t bits,
 		   uint64_t deadline_ns)
 {
-	struct timespec ts = { .tv_sec = (time_t)(deadline_ns / 1000000000),
-			       .tv_nsec = (long)(deadline_ns % 1000000000) };
+	struct timespec ts = timespec_of(deadline_ns);
 
 	return result(syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &ts, NULL,
 			      bits));
@@ -193,6 +209,83 @@ int sys_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint32_t bits,
 int sys_futex_wake(_Atomic uint32_t *word, int n, uint32_t bits)
 {
 	return result(syscall(SYS_futex, word, FUTEX_WAKE_BITSET, n, NULL, NULL, bits));
+}
+
+int sys_futex_waitv(const struct sys_wait *waits, unsigned n, uint64_t deadline_ns)
+{
+	struct timespec ts = timespec_of(deadline_ns);
+	int r = result(syscall(FUTEX_WAITV, waits, n, 0, &ts, CLOCK_MONOTONIC));
+
+	return r > 0 ? 0 : r; /* which one does not matter */
+}
+
+int sys_inotify(int fd)
+{
+	char path[32];
+	int r = above_stderr(result(inotify_init1(IN_NONBLOCK | IN_CLOEXEC))), e;
+
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	e = result(inotify_add_watch(r, path, IN_ACCESS));
+	if (e < 0) {
+		close(r);
+		return e;
+	}
+	return r;
+}
+
+int sys_timer(void)
+{
+	return above_stderr(result(timerfd_create(CLOCK_MONOTONIC,
+						  TFD_NONBLOCK | TFD_CLOEXEC)));
+}
+
+int sys_epoll(void)
+{
+	return above_stderr(result(epoll_create1(EPOLL_CLOEXEC)));
+}
+
+int sys_epoll_add(int epoll, int fd)
+{
+	return result(epoll_ctl(epoll, EPOLL_CTL_ADD, fd,
+				&(struct epoll_event){ .events = EPOLLIN }));
+}
+
+bool sys_epoll_has(int epoll, int fd)
+{
+	return epoll_ctl(epoll, EPOLL_CTL_MOD, fd,
+			 &(struct epoll_event){ .events = EPOLLIN }) == 0;
+}
+
+int sys_timer_set(int timer, uint64_t ns)
+{
+	return result(timerfd_settime(timer, 0,
+				      &(struct itimerspec){ .it_value = timespec_of(ns) },
+				      NULL));
+}
+
+void sys_inotify_drain(int inotify)
+{
+	char events[4096]; /* equal ones are merged: there are never many */
+
+	while (read(inotify, events, sizeof events) == (ssize_t)sizeof events)
+		;
+}
+
+void sys_touch(int fd)
+{
+	char byte;
+
+	if (pread(fd, &byte, 1, 0) < 0)
+		return; /* not our descriptor any more: who polls looks again by the timer */
+}
+
+int sys_poll(struct pollfd *fds, unsigned n, uint64_t ns)
+{
+	struct timespec ts = timespec_of(ns);
+
+	return result(ppoll(fds, n, &ts, NULL));
 }
 
 int sys_membarrier_register(void)

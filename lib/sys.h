@@ -5,6 +5,7 @@
 #ifndef SHMQ_SYS_H
 #define SHMQ_SYS_H
 
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,6 +41,33 @@ int sys_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint32_t bits,
 		   uint64_t deadline_ns);
 /* Wake up to @n sleepers that share a bit of @bits: how many there were. */
 int sys_futex_wake(_Atomic uint32_t *word, int n, uint32_t bits);
+
+/*
+ * Sleep while each of the @n words has its value, at most until @deadline_ns.
+ * 0 one was woken; -EAGAIN one has changed; -ETIMEDOUT; -EINTR; -ENOSYS before
+ * Linux 5.16, -EPERM and others where it is forbidden.
+ */
+struct sys_wait {
+	uint64_t value, word;
+	uint32_t flags, reserved;
+};
+#define SYS_WAIT_MAX 128
+#define SYS_WAIT_U32 2 /* flags: shared between processes, 32 bits */
+int sys_futex_waitv(const struct sys_wait *waits, unsigned n, uint64_t deadline_ns);
+
+/* Descriptors to be polled, above stderr. The inotify one becomes readable when
+ * somebody calls sys_touch() on a description of the file behind @fd. */
+int sys_inotify(int fd);
+int sys_timer(void);
+int sys_epoll(void);
+int sys_epoll_add(int epoll, int fd);
+/* Has @fd been added to @epoll, and is either number still what it was? */
+bool sys_epoll_has(int epoll, int fd);
+/* Readable @ns from now, and not before. */
+int sys_timer_set(int timer, uint64_t ns);
+void sys_inotify_drain(int inotify);
+void sys_touch(int fd);
+int sys_poll(struct pollfd *fds, unsigned n, uint64_t ns);
 
 /* Make this process a target of sys_membarrier() of others. */
 int sys_membarrier_register(void);

@@ -27,12 +27,12 @@
  * armed bit that a dead sleeper left costs the next waker one system call.
  */
 #include "wait.h"
+#include "bell.h"
 #include "recover.h"
 #include "sys.h"
 
 #include <limits.h>
 
-#define SLICE_NS (50 * UINT64_C(1000000))
 #define SPIN_MAX 256u
 
 static futex_t *word_of(struct shmq *q, enum wait_side side)
@@ -50,6 +50,8 @@ void wake_slow(struct shmq *q, enum wait_side side, unsigned lane, int n, uint32
 		atomic_thread_fence(memory_order_seq_cst);
 		w = atomic_load_explicit(word, memory_order_seq_cst); /* PARK */
 	}
+	if (w & bit << WAIT_POLLED_SHIFT)
+		bell_ring(q, side, bit);
 	do {
 		if (!(w & bit))
 			return;
@@ -70,22 +72,24 @@ void wake_all(struct shmq *q)
 
 	for (side = WAIT_ITEMS; side <= WAIT_ROOM; side++) {
 		/* PARK: a sleeper that has armed and not slept looks again. */
-		atomic_fetch_add_explicit(word_of(q, side), WAIT_EPOCH, memory_order_seq_cst);
+		uint32_t w = atomic_fetch_add_explicit(word_of(q, side), WAIT_EPOCH,
+						       memory_order_seq_cst);
+
 		sys_futex_wake(word_of(q, side), INT_MAX, WAIT_ARMED);
+		if (w & WAIT_POLLED)
+			bell_ring(q, side, WAIT_POLLED >> WAIT_POLLED_SHIFT);
 	}
 }
 
-/* Announce a sleeper on @lanes: the value to sleep on. */
-static uint32_t arm(struct shmq *q, enum wait_side side, uint32_t lanes)
+uint32_t wait_announce(struct shmq *q, enum wait_side side, uint32_t bits, uint32_t epoch)
 {
 	futex_t *word = word_of(q, side);
 	uint32_t w = atomic_load_explicit(word, memory_order_relaxed), next;
-	uint32_t bits = lanes;
 
 	if (side == WAIT_ITEMS && q->must_fence)
 		bits |= WAIT_FENCE;
 	do {
-		next = (w + WAIT_EPOCH) | bits;
+		next = (w + epoch) | bits;
 	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, /* PARK */
 							memory_order_seq_cst,
 							memory_order_relaxed));
@@ -125,22 +129,26 @@ ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t 
 	int e;
 	KEEP_ERRNO;
 
-	if (likely(r != -EAGAIN) || timeout_ns == 0)
+	if (likely(r != -EAGAIN))
 		return r;
+	if (timeout_ns == 0)
+		return bell_quiet(q, side, lanes, attempt, arg);
 	now = sys_monotonic_ns();
 	if (timeout_ns > 0 && (uint64_t)timeout_ns < UINT64_MAX - now)
 		deadline = now + (uint64_t)timeout_ns;
 	if (!q->no_spin)
 		r = spin(q, attempt, arg);
 	while (r == -EAGAIN) {
-		uint32_t w = arm(q, side, lanes);
+		uint32_t w = wait_announce(q, side, lanes, WAIT_EPOCH);
 
 		r = attempt(arg);
 		if (r != -EAGAIN)
 			break;
 		now = sys_monotonic_ns();
-		if (now >= deadline)
-			return -ETIMEDOUT;
+		if (now >= deadline) {
+			r = bell_quiet(q, side, lanes, attempt, arg);
+			return r == -EAGAIN ? -ETIMEDOUT : r;
+		}
 		until = deadline - now < SLICE_NS ? deadline : now + SLICE_NS;
 		e = sys_futex_wait(word_of(q, side), w, lanes, until);
 		r = attempt(arg);

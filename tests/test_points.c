@@ -7,7 +7,7 @@
  * The scene is set so that every point is passed: a producer that died with a
  * ticket (its hole lies in front), a consumer that died with an item, and a victim
  * that attaches, pushes, pops, recovers the two, writes and reads in place, moves an
- * item to the dead-letter lane, and leaves. What the victim had finished is in a log
+ * item to the dead-letter lane, polls, and leaves. What the victim had finished is in a log
  * in shared memory, written before and after each call.
  *
  * A new POINT() is covered the day it is written: the names come from the ELF
@@ -153,6 +153,21 @@ static void pop_in_place(struct shmq *q)
 	victim_log->doing = IDLE;
 }
 
+/* Be polled, and ring one's own bell. */
+static void poll_and_push(struct shmq *q)
+{
+	uint64_t id;
+	int i;
+
+	must(shmq_pollfd(q, SHMQ_READABLE) >= 0);
+	for (i = 0; i < TIMES; i++) {
+		victim_log->doing = POPPING;
+		while (shmq_pop(q, 0, &id, sizeof id, NULL, 0) == 8)
+			victim_log->popped[id] = true;
+		push_ids(q, 160 + i, 1);
+	}
+}
+
 /* The two who die before the victim begins. Both attach before, for who attaches gives
  * back what the dead held. */
 enum { PRODUCER = 1, CONSUMER = 2 };
@@ -253,6 +268,7 @@ static int victim(void *arg)
 		pop_id(q, SHMQ_ANY_LANE);
 	make_dead_letter(q);
 	pop_in_place(q);
+	poll_and_push(q);
 	shmq_close(other);
 	shmq_close(q);
 	return 0;

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bell.c - a descriptor that is readable while there may be an item, or room.
+ *
+ * Every poller has a bell of its own, and a ring is heard by all of them: a poller
+ * that is stopped or dies, at any instruction, takes nothing away from the others.
+ * The kernel does the telling. Each bell is an inotify instance that watches the file
+ * of the queue, and to ring is to read one byte of that file: no name, no mode, nothing
+ * to make or to remove, also after shmq_unlink(), and nothing stays behind the dead.
+ *
+ *   poller, whose pop found nothing          ringer
+ *   drain its bell                           slot word FULL       (plain store)
+ *   set the polled bits of its lanes (CAS)   load word: polled?
+ *   membarrier()                             clear the polled bits of the lane
+ *   pop again: something? then it stays      rings + 1, futex_wake(all)
+ *   readable, for there may be more          read a byte: all bells ring
+ *
+ * The bits are cleared before the ring, so that who sets them after it is rung by the
+ * next. While nobody polls none is set, and nobody makes a system call.
+ *
+ * Dead or stopped between publication and ring: a timer in the same descriptor, wound up
+ * by every pop that finds nothing, has the poller look again after a slice (SLICE_NS).
+ * It is what finds dead participants too. Where the system gives no inotify instance
+ * (128 per user are usual) the timer alone has to do, and is faster.
+ *
+ * What is drained belongs to this handle: the numbers are checked first, in case the
+ * process has closed all of its descriptors and opened something else.
+ */
+#include "bell.h"
+#include "point.h"
+#include "region.h"
+#include "sys.h"
+#include "wait.h"
+
+#include <limits.h>
+
+#define ALONE_NS (5 * UINT64_C(1000000)) /* the slice of a timer without inotify */
+
+void bell_ring(struct shmq *q, enum wait_side side, uint32_t lanes)
+{
+	struct waitword *w = &wakeup_of(q)->side[side];
+	uint32_t bits = lanes << WAIT_POLLED_SHIFT;
+
+	/* PARK: whoever polls from here on sets them again, and then looks. */
+	if (!(atomic_fetch_and_explicit(&w->word, ~bits, memory_order_seq_cst) & bits))
+		return; /* somebody else rings */
+	POINT("ring:cleared"); /* Dead here: pollers look again within a slice. */
+	/* RING -> shmq_arm(): the bits are clear. */
+	atomic_fetch_add_explicit(&w->rings, 1, memory_order_release);
+	sys_futex_wake(&w->rings, INT_MAX, UINT32_MAX);
+	sys_touch(q->map->fd);
+}
+
+/* Is each number still the descriptor it was? */
+static bool intact(const struct bell *b)
+{
+	return sys_epoll_has(b->epoll, b->timer) &&
+	       (!b->inotify || sys_epoll_has(b->epoll, b->inotify));
+}
+
+/* Have the bell ring of itself in @ns. */
+static void wind(struct bell *b, uint64_t ns, uint64_t now)
+{
+	b->set_ns = now;
+	sys_timer_set(b->timer, ns);
+}
+
+ssize_t bell_quieten(struct shmq *q, enum wait_side side, uint32_t lanes,
+		     ssize_t (*attempt)(void *arg), void *arg)
+{
+	struct bell *b = &q->bell[side];
+	uint64_t now = sys_monotonic_ns(), slice = b->inotify ? SLICE_NS : ALONE_NS;
+	uint32_t polled;
+	ssize_t r;
+	KEEP_ERRNO;
+
+	if (!intact(b))
+		return -EAGAIN;
+	if (b->inotify)
+		sys_inotify_drain(b->inotify);
+	if (now - b->set_ns >= slice / 2)
+		wind(b, slice, now);
+	/* PARK: of lanes that were found empty before: a bit that is clear says that
+	 * they were rung for, and we have just drained that. */
+	polled = atomic_load_explicit(&wakeup_of(q)->side[side].word, memory_order_seq_cst) >>
+		 WAIT_POLLED_SHIFT;
+	POINT("bell:drained"); /* Dead here, and below: nobody else's bell is changed. */
+	wait_announce(q, side, lanes << WAIT_POLLED_SHIFT, 0);
+	POINT("bell:polled"); /* Dead here: the next waker rings in vain. */
+	r = attempt(arg);
+	if (r == -EAGAIN && !(b->quiet & ~lanes & ~polled)) {
+		b->quiet |= lanes;
+		return r;
+	}
+	b->quiet = 0; /* the caller is to look at all of its lanes again */
+	wind(b, 1, 0);
+	return r;
+}
+
+/* ---- making and closing -------------------------------------------------------- */
+
+static void bell_close(struct bell *b)
+{
+	if (!b->epoll || !intact(b))
+		return;
+	sys_close(b->timer);
+	if (b->inotify)
+		sys_close(b->inotify);
+	sys_close(b->epoll);
+}
+
+void bells_close(struct shmq *q)
+{
+	/* Both numbers are checked by what is in the one. */
+	if (q->either && sys_epoll_has(q->either, q->bell[WAIT_ITEMS].epoll))
+		sys_close(q->either);
+	bell_close(&q->bell[WAIT_ITEMS]);
+	bell_close(&q->bell[WAIT_ROOM]);
+}
+
+/* The timer, ringing already, and inotify, if there is one to be had. */
+static int bell_fill(struct shmq *q, struct bell *b)
+{
+	int r = sys_timer();
+
+	if (r < 0)
+		return r;
+	b->timer = r;
+	r = sys_epoll_add(b->epoll, b->timer);
+	if (r < 0)
+		return r;
+	r = sys_timer_set(b->timer, 1); /* nobody has looked yet */
+	if (r < 0)
+		return r;
+	r = sys_inotify(q->map->fd);
+	if (r < 0)
+		return 0;
+	b->inotify = r;
+	return sys_epoll_add(b->epoll, b->inotify);
+}
+
+int bell_open(struct shmq *q, enum wait_side side)
+{
+	struct bell b = { 0 };
+	int r;
+
+	if (q->bell[side].epoll)
+		return q->bell[side].epoll;
+	if (!mapping_intact(q->map))
+		return detail(-EBADF, "this process has closed the descriptor of the queue");
+	r = sys_epoll();
+	if (r < 0)
+		return r;
+	b.epoll = r;
+	r = bell_fill(q, &b);
+	if (r < 0) {
+		if (b.inotify)
+			sys_close(b.inotify);
+		if (b.timer)
+			sys_close(b.timer);
+		sys_close(b.epoll);
+		return r;
+	}
+	q->bell[side] = b;
+	return b.epoll;
+}
+
+/* A descriptor that is readable if one of the two is. */
+static int either_open(struct shmq *q)
+{
+	int epoll, r;
+
+	if (q->either)
+		return q->either;
+	epoll = sys_epoll();
+	if (epoll < 0)
+		return epoll;
+	r = sys_epoll_add(epoll, q->bell[WAIT_ITEMS].epoll);
+	if (r == 0)
+		r = sys_epoll_add(epoll, q->bell[WAIT_ROOM].epoll);
+	if (r < 0) {
+		sys_close(epoll);
+		return r;
+	}
+	q->either = epoll;
+	return epoll;
+}
+
+SHMQ_API int shmq_pollfd(struct shmq *q, unsigned events)
+{
+	int items = 0, room = 0;
+	KEEP_ERRNO;
+	NO_CANCEL;
+
+	detail_clear();
+	if (!q)
+		return -EFAULT;
+	if (!q->map)
+		return -ECHILD;
+	if (q->observer)
+		return -EROFS;
+	if (!events || events & ~(unsigned)(SHMQ_READABLE | SHMQ_WRITABLE))
+		return detail(-EINVAL, "events %#x: give SHMQ_READABLE, SHMQ_WRITABLE or both",
+			      events);
+	if (events & SHMQ_READABLE)
+		items = bell_open(q, WAIT_ITEMS);
+	if (items >= 0 && events & SHMQ_WRITABLE)
+		room = bell_open(q, WAIT_ROOM);
+	if (items < 0 || room < 0)
+		return items < 0 ? items : room;
+	return items && room ? either_open(q) : items + room;
+}
