@@ -15,6 +15,7 @@
  *   push, pop, *_n        no             yes             yes
  *   reserve .. requeue    no             yes             yes
  *   pollfd                no             yes             yes
+ *   wait_any, arm         no             yes             yes
  *   recover               no             yes             yes
  *   stat, pressure        no             yes             yes
  *   create, unlink         -             yes             yes
@@ -380,6 +381,53 @@ enum shmq_events {
  * -EBADF; -EMFILE, -ENFILE, -ENOMEM.
  */
 SHMQ_API int shmq_pollfd(struct shmq *q, unsigned events);
+
+/* ---- waiting for one of many ---------------------------------------------------- */
+
+#define SHMQ_WAITS_MAX 1024 /* entries of one shmq_wait_any() */
+
+struct shmq_wait {
+	struct shmq *q;
+	int32_t lane;    /* or SHMQ_ANY_LANE, for items only */
+	uint16_t events; /* what is waited for: SHMQ_READABLE, SHMQ_WRITABLE or both */
+	uint16_t ready;  /* out: what there is of it */
+};
+
+/*
+ * shmq_wait_any - wait up to @timeout_ns until there is an item, or room, in one of the
+ * @n lanes and queues of @waits, and say in which. Nothing is taken: pop or push with
+ * SHMQ_NOWAIT then, and take -EAGAIN for "somebody was faster". All who wait so are
+ * told of an item, and one of them gets it. The handles are of the calling thread; one
+ * may be in several entries.
+ * Sleeps in futex_waitv(2); where that is missing (before Linux 5.16), forbidden or too
+ * narrow (128 words), in poll(2) on the descriptors of shmq_pollfd(), which the handles
+ * then have. Looks for the dead each 50 ms.
+ * If the caller dies inside nothing stays behind.
+ * Returns how many entries have something in ready, at least 1; -EAGAIN @timeout_ns is
+ * 0; -ETIMEDOUT; -EINTR; -EINVAL @n below 1 or above SHMQ_WAITS_MAX, or no or unknown
+ * events; -ECHRNG; -ERANGE; -EFAULT; -ECHILD; -EROFS; -EBADMSG; and in want of
+ * futex_waitv what shmq_pollfd() returns. ready is 0 everywhere unless it returns 1 or more.
+ */
+SHMQ_API int shmq_wait_any(struct shmq_wait *waits, int n, int64_t timeout_ns);
+
+/* What to wait for by other means: until *word is not value any more. */
+struct shmq_futex {
+	const uint32_t *word; /* in the region; valid until shmq_close() */
+	uint32_t value;
+};
+
+/*
+ * shmq_arm - get ready to wait for an item in @lane, or SHMQ_ANY_LANE, or for room
+ * (@events: SHMQ_READABLE or SHMQ_WRITABLE) with a futex call of your own: FUTEX_WAIT,
+ * not private, 32 bits, any bit set, or IORING_OP_FUTEX_WAIT. Arm anew for each wait.
+ * What shmq_wait_any() is made of; whoever waits long should look again each 50 ms or
+ * so, as it does, in case the one who was to wake it has died.
+ * If the caller dies armed, the next push or pop makes one system call in vain.
+ * Returns 1 there is something now: do not wait; 0 there was nothing and *@futex is set;
+ * else as shmq_wait_any().
+ */
+SHMQ_API int shmq_arm(struct shmq *q, int lane, unsigned events,
+		      struct shmq_futex *futex);
 
 /* ---- after a death ---------------------------------------------------------- */
 

@@ -145,7 +145,7 @@ int bell_open(struct shmq *q, enum wait_side side)
 	int r;
 
 	if (q->bell[side].epoll)
-		return q->bell[side].epoll;
+		return intact(&q->bell[side]) ? q->bell[side].epoll : -EBADF;
 	if (!mapping_intact(q->map))
 		return detail(-EBADF, "this process has closed the descriptor of the queue");
 	r = sys_epoll();

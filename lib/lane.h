@@ -31,6 +31,9 @@ HIDDEN int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, i
  */
 HIDDEN int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t);
 
+/* Would a lane_take() find an item? 1; 0; -EBADMSG; -ENOMEM. */
+HIDDEN int lane_look(struct shmq *q, unsigned lane);
+
 /* The last slot of a segment was finished: give the segment back when it is drained. */
 HIDDEN void lane_left(struct shmq *q, unsigned lane, uint64_t ticket, uint32_t segment,
 		      uint64_t inc);

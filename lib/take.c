@@ -22,6 +22,7 @@
 #include "segment.h"
 #include "wait.h"
 
+#define LOOK (SIZE_MAX - 1) /* room for nothing: no item is taken, whatever its length */
 #define SPIN_AT_HOLE 64  /* re-reads of a hole before it is passed */
 #define SPIN_FOR_NEXT 3  /* re-reads of the next slot before tail is read, */
 #define PAUSE_FOR_NEXT 16 /* and pauses between them: a look takes the line away */
@@ -40,7 +41,7 @@ static inline int try_take(struct shmq *q, const struct place *p, uint64_t ticke
 	uint32_t len = meta_len(atomic_load_explicit(&d->meta, memory_order_relaxed));
 
 	t->len = len;
-	if (unlikely(len > room || len > q->geo.item_size)) {
+	if (unlikely(len > room || len > q->geo.item_size || room == LOOK)) {
 		/* PUBLISH: is it still this item that is too long? */
 		if (atomic_load_explicit(&d->word, memory_order_acquire) != w)
 			return TRY_LOST;
@@ -349,6 +350,14 @@ static int take_long(struct shmq *q, unsigned lane, size_t room, struct taken *t
 		return 0;
 	}
 	return -EBADMSG;
+}
+
+int lane_look(struct shmq *q, unsigned lane)
+{
+	struct taken t;
+	int r = lane_take(q, lane, LOOK, &t);
+
+	return r == -EMSGSIZE ? 1 : r;
 }
 
 int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t)

@@ -17,7 +17,8 @@ static const char *const api[] = {
 	"shmq_dir", "shmq_list", "shmq_open", "shmq_dup", "shmq_close",
 	"shmq_push", "shmq_push_n", "shmq_pop", "shmq_pop_n", "shmq_pressure",
 	"shmq_reserve", "shmq_commit", "shmq_abort", "shmq_peek", "shmq_release",
-	"shmq_requeue", "shmq_pollfd", "shmq_recover", "shmq_holds",
+	"shmq_requeue", "shmq_pollfd", "shmq_wait_any", "shmq_arm",
+	"shmq_recover", "shmq_holds",
 	"shmq_refused", "shmq_stat", "shmq_participants", "shmq_strerror",
 	"shmq_detail", "shmq_version",
 };
