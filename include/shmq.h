@@ -584,7 +584,7 @@ SHMQ_API int shmq_participants(struct shmq *q, struct shmq_participant *out,
 SHMQ_API int shmq_strerror(int err, char *buf, size_t size);
 
 /*
- * shmq_detail - why the last create, open, unlink or region_size of this thread
+ * shmq_detail - why the last create, open, unlink, pollfd or region_size of this thread
  * failed, with the numbers and names ("lane high: capacity 0; give 1 to ...").
  * Empty if there is nothing to add. Valid until the next such call.
  */
