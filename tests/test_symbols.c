@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_symbols.c - the shared library given as argument exports the functions
- * of <shmq.h> and nothing else.
+ * test_symbols.c - the shared library given as argument exports the functions of
+ * <shmq.h>, or those that are given too, and nothing else.
  */
 #include <elf.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-static const char *const api[] = {
+static char *const shmq_api[] = {
 	"shmq_config_init", "shmq_region_size", "shmq_create", "shmq_unlink",
 	"shmq_dir", "shmq_list", "shmq_open", "shmq_dup", "shmq_close",
 	"shmq_push", "shmq_push_n", "shmq_pop", "shmq_pop_n", "shmq_pressure",
@@ -23,7 +23,10 @@ static const char *const api[] = {
 	"shmq_detail", "shmq_version",
 };
 
-enum { NR_API = sizeof(api) / sizeof(api[0]) };
+enum { NR_API = sizeof(shmq_api) / sizeof(shmq_api[0]) };
+
+static char *const *api = shmq_api;
+static int nr_api = NR_API;
 
 struct result {
 	bool found[NR_API];
@@ -32,7 +35,7 @@ struct result {
 
 static void symbol(struct result *r, const char *name)
 {
-	for (int i = 0; i < NR_API; i++)
+	for (int i = 0; i < nr_api; i++)
 		if (!strcmp(name, api[i])) {
 			r->found[i] = true;
 			return;
@@ -69,13 +72,17 @@ int main(int argc, char **argv)
 	int missing = 0, fd = argc > 1 ? open(argv[1], O_RDONLY) : -1;
 	char *elf;
 
+	if (argc > 2 && argc - 2 <= NR_API) {
+		api = argv + 2;
+		nr_api = argc - 2;
+	}
 	if (fd < 0 || fstat(fd, &st))
 		return 1;
 	elf = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (elf == MAP_FAILED || memcmp(elf, ELFMAG, SELFMAG))
 		return 1;
 	scan(&r, elf);
-	for (int i = 0; i < NR_API; i++)
+	for (int i = 0; i < nr_api; i++)
 		if (!r.found[i]) {
 			printf("# not exported: %s\n", api[i]);
 			missing++;
