@@ -376,7 +376,8 @@ enum shmq_events {
  * Another thread may poll it; push and pop are for the thread that has the handle. It
  * takes two or three numbers, all close-on-exec; if the caller dies nothing stays behind.
  * Where the system gives no inotify instance (see fs.inotify.max_user_instances; 128 per
- * user are usual) it is readable each 5 ms instead: late by so much, and never lost.
+ * user are usual) it is readable after 1 ms, and while nothing moves after twice as long
+ * each time, up to 50 ms: late by so much, and never lost.
  * Returns the descriptor; -EINVAL no or unknown @events; -EFAULT; -ECHILD; -EROFS;
  * -EBADF; -EMFILE, -ENFILE, -ENOMEM.
  */

@@ -21,7 +21,8 @@
  * Dead or stopped between publication and ring: a timer in the same descriptor, wound up
  * by every pop that finds nothing, has the poller look again after a slice (SLICE_NS).
  * It is what finds dead participants too. Where the system gives no inotify instance
- * (128 per user are usual) the timer alone has to do, and is faster.
+ * (128 per user are usual) the timer alone has to do: after 1 ms, and while nothing moves
+ * after twice as long each time, up to a slice.
  *
  * What is drained belongs to this handle: the numbers are checked first, in case the
  * process has closed all of its descriptors and opened something else.
@@ -34,7 +35,7 @@
 
 #include <limits.h>
 
-#define ALONE_NS (5 * UINT64_C(1000000)) /* the slice of a timer without inotify */
+#define ALONE_NS UINT64_C(1000000) /* the first slice of a timer without inotify */
 
 void bell_ring(struct shmq *q, enum wait_side side, uint32_t lanes)
 {
@@ -65,11 +66,27 @@ static void wind(struct bell *b, uint64_t ns, uint64_t now)
 	sys_timer_set(b->timer, ns);
 }
 
+/* Without inotify: soon again if something was pushed or popped since. */
+static void slice_adapt(struct shmq *q, struct bell *b)
+{
+	uint64_t moved = 0;
+	uint32_t i;
+
+	for (i = 0; i < q->geo.nr_lanes; i++)
+		moved += tally_get(&q->self->tally[i].pushed) +
+			 tally_get(&q->self->tally[i].popped);
+	if (moved != b->moved)
+		b->slice_ns = ALONE_NS;
+	else if (b->slice_ns < SLICE_NS)
+		b->slice_ns = b->slice_ns * 2 < SLICE_NS ? b->slice_ns * 2 : SLICE_NS;
+	b->moved = moved;
+}
+
 ssize_t bell_quieten(struct shmq *q, enum wait_side side, uint32_t lanes,
 		     ssize_t (*attempt)(void *arg), void *arg)
 {
 	struct bell *b = &q->bell[side];
-	uint64_t now = sys_monotonic_ns(), slice = b->inotify ? SLICE_NS : ALONE_NS;
+	uint64_t now = sys_monotonic_ns();
 	uint32_t polled;
 	ssize_t r;
 	KEEP_ERRNO;
@@ -78,8 +95,10 @@ ssize_t bell_quieten(struct shmq *q, enum wait_side side, uint32_t lanes,
 		return -EAGAIN;
 	if (b->inotify)
 		sys_inotify_drain(b->inotify);
-	if (now - b->set_ns >= slice / 2)
-		wind(b, slice, now);
+	else
+		slice_adapt(q, b);
+	if (now - b->set_ns >= b->slice_ns / 2)
+		wind(b, b->slice_ns, now);
 	/* PARK: of lanes that were found empty before: a bit that is clear says that
 	 * they were rung for, and we have just drained that. */
 	polled = atomic_load_explicit(&wakeup_of(q)->side[side].word, memory_order_seq_cst) >>
@@ -132,9 +151,11 @@ static int bell_fill(struct shmq *q, struct bell *b)
 	r = sys_timer_set(b->timer, 1); /* nobody has looked yet */
 	if (r < 0)
 		return r;
+	b->slice_ns = ALONE_NS;
 	r = sys_inotify(q->map->fd);
 	if (r < 0)
 		return 0;
+	b->slice_ns = SLICE_NS;
 	b->inotify = r;
 	return sys_epoll_add(b->epoll, b->inotify);
 }

@@ -128,7 +128,9 @@ struct bell {
 	int inotify; /* 0: the system gives none */
 	int timer;
 	uint32_t quiet;  /* lanes that were found empty, or full: a bit each */
-	uint64_t set_ns; /* when the timer was wound up, CLOCK_MONOTONIC */
+	uint64_t set_ns;   /* when the timer was wound up, CLOCK_MONOTONIC, */
+	uint64_t slice_ns; /* and for how long */
+	uint64_t moved;    /* by this handle, when it was quieted last */
 };
 
 /* What keeps a handle from pushing, a bit each. */

@@ -7,17 +7,20 @@
  *   ./wait_epoll QUEUE...
  */
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "waiting.h"
 
 int main(int argc, char **argv)
 {
 	int ep = epoll_create1(EPOLL_CLOEXEC);
+	int nr = argc - 1 < 16 ? argc - 1 : 16, i;
+	struct shmq *queue[16];
 	char buf[4096];
 	ssize_t n;
 
-	for (int i = 1; i < argc; i++) {
-		struct shmq *q = attach(argv[i]);
+	for (i = 0; i < nr; i++) {
+		struct shmq *q = queue[i] = attach(argv[i + 1]);
 		/* README: epoll */
 		struct epoll_event ev = { .events = EPOLLIN, .data.ptr = q };
 
@@ -40,5 +43,8 @@ int main(int argc, char **argv)
 			fail((int)n);
 		/* end */
 	}
+	close(ep); /* it forgets the queues, and then they may go */
+	for (i = 0; i < nr; i++)
+		shmq_close(queue[i]);
 	return 0;
 }
