@@ -502,7 +502,7 @@ START_TEST(one_item_per_wake_up_and_consumers_that_are_killed)
 	pid_t producer[PRODUCERS], consumer[CONSUMERS];
 	struct rng r = rng_of(seed("victims"), 0);
 
-	c->items = counts(500000);
+	c->items = counts(_i ? 50000 : 500000);
 	all = c->items * PRODUCERS;
 	c->seen = shared((size_t)all);
 	create("q", 2, _i ? 4 : 1000, 8);
