@@ -310,6 +310,8 @@ static int actor_main(void *arg)
 
 	if (a->op != OP_OPEN)
 		q = attach(QUEUE);
+	if (a->polls)
+		must(shmq_pollfd(q, SHMQ_READABLE | SHMQ_WRITABLE) >= 0);
 	if (!a->first_use)
 		do {
 			q->slow = 0;
@@ -401,6 +403,7 @@ static void enter(struct stage *g, int i, enum op op, int lane, bool first_use)
 	a->lane = lane;
 	a->first_use = first_use;
 	a->reserving = g->s->reserving && i == 0;
+	a->polls = i == 0 && g->s->polls;
 	a->timeout_ns = g->s->timeout_ns;
 	a->fate = STANDING;
 	must(trace_spawn(&g->pid[i], actor_main, &p));
@@ -570,6 +573,12 @@ static void set(struct stage *g)
 				helper_push(g, k);
 	if (s->trouble == CORPSES || s->trouble == PROBE)
 		make_corpses(g);
+	if (s->polled) {
+		struct shmq_futex f;
+
+		must(shmq_arm(g->q, s->lane, SHMQ_READABLE, &f) >= 0);
+		must(shmq_arm(g->q, s->lane, SHMQ_WRITABLE, &f) >= 0);
+	}
 	stage_quiet(g);
 	if (s->trouble == PROBE)
 		atomic_store(&wakeup_of(g->q)->probed_ns, 1);

@@ -67,6 +67,8 @@ struct scene {
 	enum trouble trouble;
 	bool sleeps;       /* the call has to wait for an item, or for room */
 	bool reserving;    /* the actor has a reservation open in RESERVED_LANE */
+	bool polled;       /* others poll the lane, for items and for room */
+	bool polls;        /* the actor's handle has descriptors that are polled */
 	uint64_t first_number, first_inc; /* of segments; 0: those of a new queue */
 	unsigned participants;
 };
@@ -84,7 +86,7 @@ struct actor {
 	enum op op;
 	int lane;
 	bool first_use;
-	bool reserving;
+	bool reserving, polls;
 	int64_t timeout_ns;
 	enum fate fate;
 	atomic_int done;       /* its call has returned */
