@@ -22,6 +22,43 @@ TIMEOUT = 180  # seconds a test may take
 
 # name, file, old text (must occur exactly once), new text, tests that should notice
 BUGS = [
+    ("a ring that descriptors do not hear", "lib/bell.c",
+     """	sys_futex_wake(&w->rings, INT_MAX, UINT32_MAX);
+	sys_touch(q->map->fd);
+""",
+     """	sys_futex_wake(&w->rings, INT_MAX, UINT32_MAX);
+""", "poll"),
+    ("rings are not counted", "lib/bell.c",
+     """	atomic_fetch_add_explicit(&w->rings, 1, memory_order_release);
+""",
+     """""", "any"),
+    ("no second look after the bits are set", "lib/bell.c",
+     """	r = attempt(arg);
+	if (r == -EAGAIN && !(b->quiet & ~lanes & ~polled)) {
+""",
+     """	r = -EAGAIN;
+	if (!(b->quiet & ~lanes & ~polled)) {
+""", "poll"),
+    ("a ring for another lane is drained", "lib/bell.c",
+     """	if (r == -EAGAIN && !(b->quiet & ~lanes & ~polled)) {
+""",
+     """	if (r == -EAGAIN) {
+""", "poll"),
+    ("the timer of a bell is not wound up", "lib/bell.c",
+     """		wind(b, b->slice_ns, now);
+""",
+     """		b->set_ns = now;
+""", "poll"),
+    ("a descriptor is drained that may be another's", "lib/bell.c",
+     """	if (!intact(b))
+		return -EAGAIN;
+""",
+     """""", "poll"),
+    ("a look takes an item of no bytes", "lib/take.c",
+     """len > q->geo.item_size || room == LOOK)) {
+""",
+     """len > q->geo.item_size || (room == LOOK && len))) {
+""", "any"),
     ("publish before payload", "lib/lane.h",
      """		copy_item(payload, items[i].iov_base, items[i].iov_len);
 		publish(q, p, t + (unsigned)i, items[i].iov_len);

@@ -4,7 +4,7 @@
 
 test_waiting.py README TOOLS WITHOUT EXAMPLE...
 
-A recipe stands in examples/waiting/*.c between '/* README: NAME */' and '/* end */'; the
+A recipe stands in examples/waiting/* between 'README: NAME' and 'end', in comments; the
 same lines must be in the README. Each EXAMPLE is started, sleeps, and has to print what
 shmq-push then sends, in order; once more where inotify and futex_waitv are refused.
 """
@@ -36,13 +36,14 @@ def report(ok, what, why=''):
 
 def recipes(path):
     text = path.read_text()
-    for m in re.finditer(r'^\s*/\* README: (.*?) \*/\n(.*?)^\s*/\* end \*/\n', text, re.S | re.M):
+    for m in re.finditer(r'^\s*(?:/\*|#) README: ([^*\n]*?)(?: \*/)?\n(.*?)'
+                         r'^\s*(?:/\*|#) end(?: \*/)?\n', text, re.S | re.M):
         yield m[1], textwrap.dedent(m[2].replace('\t', ' ' * 8)).strip('\n')
 
 
 def check_readme():
     text = pathlib.Path(readme).read_text()
-    for path in sorted(sources.glob('wait_*.c')):
+    for path in sorted(sources.glob('wait_*')):
         found = list(recipes(path))
         missing = [name for name, body in found if body not in text]
         report(found and not missing, f'the README has what {path.name} does',
