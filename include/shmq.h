@@ -91,7 +91,7 @@ extern "C" {
 #define SHMQ_LANE_CAPACITY_MAX (UINT64_C(1) << 25)
 
 #define SHMQ_ATTEMPTS_MAX 32        /* failed deliveries of an item, at most */
-#define SHMQ_LEASES_MAX 64          /* items one handle may hold at a time */
+#define SHMQ_LEASES_MAX 16384       /* items one handle may hold at a time */
 
 #define SHMQ_DROP (-1)              /* no dead-letter lane */
 #define SHMQ_ANY_LANE (-1)          /* pop, peek: the highest lane that has an item; of
@@ -479,6 +479,37 @@ struct shmq_hold {
  * Returns how many there are (maybe more than @n); -EFAULT; -ECHILD; -EBADF; -EINVAL.
  */
 SHMQ_API int shmq_holds(struct shmq *q, struct shmq_hold *out, int n);
+
+/* ---- copying what waits ------------------------------------------------------------ */
+
+struct shmq_walk;
+
+/*
+ * shmq_walk_begin - begin to copy what waits in @lane, or with SHMQ_ANY_LANE in all lanes
+ * (the dead-letter lane, too), the highest first. The queue is not changed and nobody is
+ * hindered; SHMQ_OBSERVE is enough.
+ * What waits from the beginning to the end of the walk is seen exactly once, in the order
+ * in which it would be popped. What is popped meanwhile is seen or not; what is pushed
+ * meanwhile is not, nor what a consumer holds. An item that is moved to the dead-letter
+ * lane meanwhile may be seen twice or not at all.
+ * @q stays open until shmq_walk_end(), which frees *@out. If the caller dies, nothing
+ * stays behind.
+ * Returns 0; -ECHRNG no such lane; -EFAULT; -ECHILD; -ENOMEM.
+ */
+SHMQ_API int shmq_walk_begin(struct shmq *q, int lane, struct shmq_walk **out);
+
+/*
+ * shmq_walk_next - copy the next item into @buf; @info, if not NULL, as a pop would fill
+ * it now.
+ * Returns its length; -EAGAIN there are no more; -EMSGSIZE it is longer than @size:
+ * info->len says how long, and the next call sees it again; -EFAULT; -ECHILD; -EBADMSG
+ * the queue contradicts itself.
+ */
+SHMQ_API ssize_t shmq_walk_next(struct shmq_walk *w, void *buf, size_t size,
+				struct shmq_info *info);
+
+/* shmq_walk_end - free the walk. NULL is allowed. */
+SHMQ_API void shmq_walk_end(struct shmq_walk *w);
 
 /* ---- looking ------------------------------------------------------------ */
 

@@ -99,6 +99,17 @@ bool segment_binding(struct shmq *q, uint32_t s, uint64_t *hdr, unsigned *lane,
 	       bind_lane(b) < q->geo.nr_lanes;
 }
 
+bool segment_serves(struct shmq *q, uint32_t s, uint64_t *hdr, unsigned *lane, uint64_t *number)
+{
+	if (!segment_binding(q, s, hdr, lane, number))
+		return false;
+	if (segment_state(*hdr) != SEGMENT_OWNED)
+		return segment_state(*hdr) == SEGMENT_ACTIVE;
+	/* BIND */
+	return atomic_load_explicit(dir_of(q, *lane, *number), memory_order_acquire) ==
+	       dir_word(*number, s);
+}
+
 /* BIND: an installation whose entry is visible is complete but for this word. */
 static void segment_activate(struct shmq *q, uint32_t s, uint64_t hdr)
 {

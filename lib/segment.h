@@ -41,6 +41,14 @@ HIDDEN bool segment_marked(struct shmq *q, unsigned lane, uint32_t s);
 HIDDEN bool segment_binding(struct shmq *q, uint32_t s, uint64_t *hdr, unsigned *lane,
 			    uint64_t *number);
 
+/*
+ * The same, and does it serve its number? One that its owner has not put into the
+ * directory yet does not: another may have been faster, and it is stopped before it
+ * noticed.
+ */
+HIDDEN bool segment_serves(struct shmq *q, uint32_t s, uint64_t *hdr, unsigned *lane,
+			   uint64_t *number);
+
 static inline struct place place_of(struct shmq *q, uint64_t number, uint32_t s, uint64_t inc)
 {
 	uint64_t slot = slot_index(q, s, 0);

@@ -32,20 +32,6 @@ struct seen {
 	unsigned lane;
 };
 
-/*
- * Does segment @s, bound as @hdr says, serve its number? One that its owner has not put
- * into the directory yet does not: another may have been faster, and it is stopped
- * before it noticed.
- */
-static bool in_use(struct shmq *q, uint32_t s, uint64_t hdr, unsigned lane, uint64_t number)
-{
-	if (segment_state(hdr) != SEGMENT_OWNED)
-		return segment_state(hdr) == SEGMENT_ACTIVE;
-	/* BIND */
-	return atomic_load_explicit(dir_of(q, lane, number), memory_order_acquire) ==
-	       dir_word(number, s);
-}
-
 static void each_slot(struct shmq *q, const uint64_t *tails,
 		      void (*fn)(void *arg, const struct seen *seen), void *arg)
 {
@@ -55,8 +41,7 @@ static void each_slot(struct shmq *q, const uint64_t *tails,
 		uint64_t hdr, number, first;
 		struct seen e = { .segment = s };
 
-		if (!segment_binding(q, s, &hdr, &e.lane, &number) ||
-		    !in_use(q, s, hdr, e.lane, number))
+		if (!segment_serves(q, s, &hdr, &e.lane, &number))
 			continue;
 		e.inc = segment_inc(hdr);
 		first = tails[e.lane] >> q->geo.slots_shift;

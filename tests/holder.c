@@ -37,7 +37,7 @@ static void at_point(const char *name)
 
 static int hold(struct shmq *q, int lane, const char *what, const char *arg)
 {
-	struct shmq_lease leases[SHMQ_LEASES_MAX];
+	struct shmq_lease leases[64];
 	void *buf;
 	int err = 0, n = atoi(arg);
 
@@ -49,7 +49,7 @@ static int hold(struct shmq *q, int lane, const char *what, const char *arg)
 	}
 	if (!strcmp(what, "reserve"))
 		return shmq_reserve(q, lane, &buf, SHMQ_NOWAIT);
-	for (int i = 0; !err && i < n && i < SHMQ_LEASES_MAX; i++)
+	for (int i = 0; !err && i < n && i < 64; i++)
 		err = shmq_peek(q, lane, &leases[i], SHMQ_NOWAIT);
 	return err;
 }

@@ -181,10 +181,13 @@ END_TEST
 
 START_TEST(a_handle_holds_a_limited_number)
 {
-	struct shmq *q = queue(SHMQ_ATTEMPTS_MAX, SHMQ_DROP);
-	struct shmq_lease l[SHMQ_LEASES_MAX + 1];
+	struct shmq_config cfg = config(1, SHMQ_LEASES_MAX + 1, 8);
+	static struct shmq_lease l[SHMQ_LEASES_MAX + 1];
+	struct shmq *q;
 	int i;
 
+	must_eq(shmq_create("lease", &cfg), 0);
+	q = attach("lease");
 	for (i = 0; i <= SHMQ_LEASES_MAX; i++)
 		push_id(q, 0, (uint64_t)i);
 	for (i = 0; i < SHMQ_LEASES_MAX; i++)

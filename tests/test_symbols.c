@@ -20,7 +20,7 @@ static char *const shmq_api[] = {
 	"shmq_requeue", "shmq_pollfd", "shmq_wait_any", "shmq_arm",
 	"shmq_recover", "shmq_holds",
 	"shmq_refused", "shmq_stat", "shmq_participants", "shmq_strerror",
-	"shmq_detail", "shmq_version",
+	"shmq_detail", "shmq_version", "shmq_walk_begin", "shmq_walk_next", "shmq_walk_end",
 };
 
 enum { NR_API = sizeof(shmq_api) / sizeof(shmq_api[0]) };

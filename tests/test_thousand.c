@@ -13,7 +13,7 @@
 
 #include "sys.h"
 
-enum { PROCESSES = 8, MAX_THREADS = 125 };
+enum { PROCESSES = 8, MAX_THREADS = 125, HELD = 64 };
 
 static int threads; /* of a process */
 static long wakes, asked, woken; /* calls of this process, and what they came to */
@@ -100,7 +100,7 @@ START_TEST(a_push_wakes_one_and_all_are_told_what_all_must_know)
 	struct shmq_config c = config(2, 2000, 8);
 	struct iovec v[10];
 	uint64_t x[10] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
-	struct shmq_lease lease[SHMQ_LEASES_MAX];
+	struct shmq_lease lease[HELD];
 	struct shmq *q, *holder;
 	pid_t pid[PROCESSES];
 	int got = 0;
@@ -112,7 +112,7 @@ START_TEST(a_push_wakes_one_and_all_are_told_what_all_must_know)
 	must_eq(shmq_create("q", &c), 0);
 	q = attach("q");
 	holder = attach("q");
-	for (int i = 0; i < SHMQ_LEASES_MAX; i++) {
+	for (int i = 0; i < HELD; i++) {
 		must_eq(shmq_push(q, 0, &(uint64_t){ 1 }, 8, 0), 0);
 		must_eq(shmq_peek(holder, 0, &lease[i], 0), 0);
 	}
@@ -141,7 +141,7 @@ START_TEST(a_push_wakes_one_and_all_are_told_what_all_must_know)
 
 	begin_counting(); /* who closes gives back what it holds: all look */
 	shmq_close(holder);
-	until(&crowd->got, got += SHMQ_LEASES_MAX);
+	until(&crowd->got, got += HELD);
 	must(woken >= 1);
 
 	for (int i = 0; i < PROCESSES * threads; i++)
