@@ -201,7 +201,7 @@ static bool bad_config(int i, struct shmq_config *c)
 	case 18: c->mode = 04600; break;
 	case 19: c->mode = 0100600; break;
 	case 20: c->flags = 1u << 31; break;
-	case 21: c->flags = 1u << 1; break;
+	case 21: c->flags = 1u << 30; break;
 	case 22: c->reserved = 1; break;
 	case 23: strcpy(c->lanes[1].name, "a b"); break;
 	case 24: strcpy(c->lanes[1].name, "a/b"); break;

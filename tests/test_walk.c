@@ -167,7 +167,7 @@ START_TEST(a_walk_beside_traffic_sees_whole_items_in_order)
 {
 	struct traffic *t = shared(sizeof *t);
 	struct shmq *q = create_attach("q", 2, CAPACITY, 64), *seeing;
-	uint64_t walks = counts(2000), seen = 0, i;
+	uint64_t least = counts(2000), walks = 0, seen = 0, i;
 	pid_t pid;
 
 	for (i = 0; i < 500; i++)
@@ -176,7 +176,7 @@ START_TEST(a_walk_beside_traffic_sees_whole_items_in_order)
 	pid = spawn(moves, t);
 	while (!atomic_load(&t->moved))
 		sched_yield();
-	while (walks-- > 0) {
+	while (walks++ < least || !seen) {
 		struct shmq_walk *w;
 		struct stamp st;
 		uint64_t last = 0;
