@@ -41,11 +41,9 @@ struct ring_end {
 	struct ring *lanes[BENCH_MAX_LANES];
 	int nr_lanes;
 	uint64_t mask;
-	size_t stride, size;
+	size_t stride, size, ring_bytes;
 };
 
-static struct ring_end shared_end; /* the children inherit a copy */
-static size_t ring_bytes;
 
 static struct slot *ring_slot(const struct ring_end *e, struct ring *r, uint64_t pos)
 {
@@ -131,46 +129,56 @@ static int ring_pop_n(void *end, struct iovec *items, int n)
 	return i;
 }
 
-static int ring_setup(const struct bench_shape *shape, const char **why)
+static int ring_setup(void **queue, const struct bench_shape *shape, const char **why)
 {
-	struct ring_end *e = &shared_end;
+	struct ring_end *e = malloc(sizeof *e);
 	unsigned char *map;
 	uint64_t pos;
 	int i;
 
 	(void)why;
+	if (!e)
+		return -ENOMEM;
 	e->nr_lanes = shape->lanes;
 	e->size = shape->size;
 	e->stride = (sizeof(struct slot) + shape->size + LINE - 1) & ~(size_t)(LINE - 1);
 	for (e->mask = 1; e->mask < shape->capacity; e->mask <<= 1)
 		;
-	ring_bytes = sizeof(struct ring) + e->mask * e->stride;
-	ring_bytes = (ring_bytes + LINE_PAIR - 1) & ~(size_t)(LINE_PAIR - 1);
+	e->ring_bytes = sizeof(struct ring) + e->mask * e->stride;
+	e->ring_bytes = (e->ring_bytes + LINE_PAIR - 1) & ~(size_t)(LINE_PAIR - 1);
 	e->mask--;
-	map = mmap(NULL, ring_bytes * (size_t)e->nr_lanes, PROT_READ | PROT_WRITE,
+	map = mmap(NULL, e->ring_bytes * (size_t)e->nr_lanes, PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (map == MAP_FAILED)
+	if (map == MAP_FAILED) {
+		free(e);
 		return -errno;
+	}
 	for (i = 0; i < e->nr_lanes; i++) {
-		e->lanes[i] = (struct ring *)(map + ring_bytes * (size_t)i);
+		e->lanes[i] = (struct ring *)(map + e->ring_bytes * (size_t)i);
 		for (pos = 0; pos <= e->mask; pos++)
 			ring_slot(e, e->lanes[i], pos)->seq = pos;
 	}
+	*queue = e;
 	return 0;
 }
 
-static void ring_teardown(void)
+static void ring_teardown(void *queue)
 {
-	munmap(shared_end.lanes[0], ring_bytes * (size_t)shared_end.nr_lanes);
+	struct ring_end *e = queue;
+
+	munmap(e->lanes[0], e->ring_bytes * (size_t)e->nr_lanes);
+	free(e);
 }
 
-static void *ring_attach(void)
+/* What the parent made is inherited. */
+static void *ring_attach(void *queue)
 {
-	struct ring_end *e = malloc(sizeof *e);
+	return queue;
+}
 
-	if (e)
-		*e = shared_end;
-	return e;
+static void ring_detach(void *end)
+{
+	(void)end;
 }
 
 const struct bench_contender bench_ring = {
@@ -178,7 +186,7 @@ const struct bench_contender bench_ring = {
 	.setup = ring_setup,
 	.teardown = ring_teardown,
 	.attach = ring_attach,
-	.detach = free,
+	.detach = ring_detach,
 	.push_n = ring_push_n,
 	.pop_n = ring_pop_n,
 };

@@ -12,21 +12,12 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench.h"
 
 #define ROUNDS 20
 #define TRIPS  100 /* there and back, per round */
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
-}
 
 /* Pin to the @nth processor of @allowed. */
 static void pin_nth(const cpu_set_t *allowed, int nth)
@@ -60,13 +51,13 @@ static double play(_Atomic int *ball)
 	int round, i, n = 0;
 
 	for (round = 0; round < ROUNDS; round++) {
-		begin = now_ns();
+		begin = bench_now_ns();
 		for (i = 0; i < TRIPS; i++, n += 2) {
 			atomic_store_explicit(ball, n + 1, memory_order_release);
 			while (atomic_load_explicit(ball, memory_order_acquire) != n + 2)
 				;
 		}
-		took = now_ns() - begin;
+		took = bench_now_ns() - begin;
 		if (took < best)
 			best = took;
 	}

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * run.c - one run: children, start, measured window, drain, verification.
+ * run.c - one run: workers, start, measured window, drain, verification.
  *
- * Producers and consumers are processes forked before they attach. The rate is what
- * consumers took between two looks of the parent, both under full traffic. Whoever
- * finds the queue full or empty tries again: with growing pauses, then it gives the
- * processor away; the policy is the same for every contender.
+ * Producers and consumers are processes forked before they attach (threads of one
+ * process for what works only within one). The rate is what consumers took between two
+ * looks of the parent, both under full traffic. Whoever finds the queue full or empty
+ * tries again: with growing pauses, then it gives the processor away; the policy is the
+ * same for every contender.
  *
  * The numbers of a producer are 0, 1, 2 ... without holes, so its count says what
  * must have arrived: as many, with the same sum, and the same sum of hashes.
  */
 #include <errno.h>
-#include <sched.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -19,97 +20,75 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench.h"
+#include "histogram.h"
 #include "item.h"
 
-#define WARMUP_NS     INT64_C(100000000)
-#define GRACE_S       60 /* a run that is stuck this long is a failure */
-#define PAUSING_TRIES 8  /* with 1, 2, 4 ... pauses; then the processor is given away */
-#define LINE_PAIR     128
+#define WARMUP_NS INT64_C(100000000)
+#define TICK_NS   INT64_C(1000000) /* a producer of a given rate wakes as often */
+#define LINE_PAIR 128
 
 struct tally {
 	uint64_t count, sum, hash;
 };
 
-/* What one process tells; nobody else writes it. */
+/* What one worker tells; nobody else writes it. */
 struct report {
 	_Alignas(LINE_PAIR) _Atomic uint64_t moved; /* so far */
 	uint64_t idle;                              /* calls that moved nothing */
+	double cpu_s;
 	int failed;
 	char why[160];
 	struct tally from[BENCH_MAX_PROCS]; /* consumers: per producer */
+	struct histogram waits;             /* consumers, with a given rate */
 };
 
 struct board {
 	_Alignas(LINE_PAIR) _Atomic int ready;
 	_Alignas(LINE_PAIR) _Atomic int go;
 	_Atomic int stop;
+	_Atomic int64_t counted_from; /* waits of what was pushed then or later count */
 	_Alignas(LINE_PAIR) _Atomic int producers_done;
 	struct report reports[BENCH_MAX_PROCS]; /* producers, then consumers */
+	struct report idle;                     /* all others */
+};
+
+struct run {
+	const struct bench_contender *c;
+	const struct bench_shape *shape;
+	void *queue;
+	struct board *board;
 };
 
 struct worker {
 	const struct bench_contender *c;
 	const struct bench_shape *shape;
 	struct board *board;
-	struct report *report;
+	struct report *report; /* of what it does, and why it failed */
+	struct report *taken;  /* the same, but of who both pushes and pops */
 	void *end;
 	int number; /* among the producers or the consumers */
+	int lane;   /* where the next batch goes */
+	uint64_t seq, moved;
+	uint64_t next[BENCH_MAX_PROCS][BENCH_MAX_LANES]; /* least that may come */
 	struct iovec items[BENCH_MAX_BATCH];
 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	interrupted = 1;
-}
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
-}
 
 static void nap_until(int64_t ns)
 {
 	struct timespec ts = {ns / 1000000000, ns % 1000000000};
 
-	while (!interrupted &&
+	while (!bench_interrupted &&
 	       clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
 		;
 }
 
-static void cpu_relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("isb");
-#endif
-}
-
-static void back_off(unsigned *tries)
-{
-	unsigned i;
-
-	if (*tries >= PAUSING_TRIES) {
-		sched_yield();
-		return;
-	}
-	for (i = 1u << (*tries)++; i; i--)
-		cpu_relax();
-}
-
-/* ---- in the children ------------------------------------------------------ */
+/* ---- workers -------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3), noreturn)) static void give_up(struct worker *w,
 								    const char *fmt, ...)
@@ -123,36 +102,47 @@ __attribute__((format(printf, 2, 3), noreturn)) static void give_up(struct worke
 	_exit(1);
 }
 
-static void *attach_and_wait(struct worker *w)
+static void attach(struct worker *w)
 {
-	unsigned tries = 0;
+	size_t size = w->shape->size, all = size * (size_t)w->shape->batch;
+	unsigned char *mem = aligned_alloc(64, (all + 63) & ~(size_t)63);
 	int i;
 
-	for (i = 0; i < w->shape->batch; i++) {
-		w->items[i].iov_len = w->shape->size;
-		w->items[i].iov_base =
-			aligned_alloc(64, (w->shape->size + 63) & ~(size_t)63);
-		if (!w->items[i].iov_base)
-			give_up(w, "out of memory");
-		memset(w->items[i].iov_base, 0, w->shape->size);
-	}
-	w->end = w->c->attach();
+	if (!mem)
+		give_up(w, "out of memory");
+	memset(mem, 0, all);
+	for (i = 0; i < w->shape->batch; i++)
+		w->items[i] = (struct iovec){mem + size * (size_t)i, size};
 	if (!w->end)
 		give_up(w, "attach failed");
-	atomic_fetch_add(&w->board->ready, 1);
-	while (!atomic_load(&w->board->go))
-		back_off(&tries);
-	return w->end;
 }
 
-/* Push the batch; after the stop only what is quick. Returns how many went in. */
-static int push_all(struct worker *w, int lane)
+static void await_go(struct worker *w)
 {
-	int n = w->shape->batch, done = 0, got;
+	unsigned tries = 0;
+
+	atomic_fetch_add(&w->board->ready, 1);
+	while (!atomic_load(&w->board->go))
+		bench_back_off(&tries);
+}
+
+static double cpu_now(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_THREAD, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+/* Push what is in the items; after the stop only what is quick. Returns how many. */
+static int push_all(struct worker *w, int n)
+{
+	int done = 0, got;
 	unsigned tries = 0;
 
 	while (done < n) {
-		got = w->c->push_n(w->end, lane, w->items + done, n - done);
+		got = w->c->push_n(w->end, w->lane, w->items + done, n - done);
 		if (got < 0)
 			give_up(w, "push: %s", strerror(-got));
 		done += got;
@@ -163,111 +153,234 @@ static int push_all(struct worker *w, int lane)
 		w->report->idle++;
 		if (atomic_load_explicit(&w->board->stop, memory_order_relaxed))
 			break;
-		back_off(&tries);
+		if (!atomic_load_explicit(&w->board->go, memory_order_relaxed))
+			give_up(w, "full before it held %llu items",
+				(unsigned long long)w->shape->depth);
+		bench_back_off(&tries);
 	}
 	return done;
 }
 
+/* The next items of this producer. */
+static int push_next(struct worker *w, int n)
+{
+	int i, done;
+
+	for (i = 0; i < n; i++)
+		item_fill(w->items[i].iov_base, w->shape->size, w->seq + (uint64_t)i,
+			  (unsigned)w->number, (unsigned)w->lane);
+	if (w->shape->rate > 0)
+		item_stamp(w->items[0].iov_base, (uint64_t)bench_now_ns());
+	done = push_all(w, n);
+	w->seq += (uint64_t)done;
+	w->lane = w->lane + 1 < w->shape->lanes ? w->lane + 1 : 0;
+	return done;
+}
+
+/* Who waits for an item is told that there will be none: by one of a producer that is
+ * not there, for each consumer. */
+static void push_end_marks(struct worker *w)
+{
+	int i;
+
+	for (i = 0; i < w->shape->consumers; i++) {
+		item_fill(w->items[0].iov_base, w->shape->size, 0,
+			  (unsigned)w->shape->producers, 0);
+		w->lane = w->shape->lanes - 1;
+		while (!push_all(w, 1))
+			;
+	}
+}
+
+static void producer_done(struct worker *w)
+{
+	atomic_store(&w->report->moved, w->seq);
+	if (atomic_fetch_add(&w->board->producers_done, 1) == w->shape->producers - 1 &&
+	    w->shape->rate > 0)
+		push_end_marks(w);
+}
+
+static int stopped(const struct worker *w)
+{
+	return atomic_load_explicit(&w->board->stop, memory_order_relaxed);
+}
+
 static void produce(struct worker *w)
 {
-	const struct bench_shape *shape = w->shape;
-	uint64_t seq = 0;
-	int i, lane = w->number % shape->lanes;
-
-	attach_and_wait(w);
-	while (!atomic_load_explicit(&w->board->stop, memory_order_relaxed)) {
-		for (i = 0; i < shape->batch; i++)
-			item_fill(w->items[i].iov_base, shape->size, seq + (uint64_t)i,
-				  w->number, lane);
-		seq += (uint64_t)push_all(w, lane);
-		lane = lane + 1 < shape->lanes ? lane + 1 : 0;
-	}
-	atomic_store(&w->report->moved, seq);
-	atomic_fetch_add(&w->board->producers_done, 1);
-	w->c->detach(w->end);
+	while (!stopped(w))
+		push_next(w, w->shape->batch);
+	producer_done(w);
 }
 
-static void check_item(struct worker *w, const struct iovec *iov,
-		       uint64_t next[][BENCH_MAX_LANES])
+/* What is due at each tick; the ticks of the producers are spread evenly. */
+static void produce_at_rate(struct worker *w)
 {
-	const struct item *it = iov->iov_base;
-	struct tally *t;
+	double per_ns = w->shape->rate / w->shape->producers / 1e9;
+	int64_t begin = bench_now_ns() + TICK_NS * w->number / w->shape->producers;
+	int64_t tick = begin;
 
-	if (iov->iov_len != w->shape->size || !item_intact(it, w->shape->size) ||
-	    it->producer >= w->shape->producers || it->lane >= w->shape->lanes)
-		give_up(w, "item %llu of producer %u is damaged",
-			(unsigned long long)it->seq, it->producer);
-	if (it->seq < next[it->producer][it->lane])
-		give_up(w, "producer %u lane %u: item %llu after %llu", it->producer,
-			it->lane, (unsigned long long)it->seq,
-			(unsigned long long)next[it->producer][it->lane] - 1);
-	next[it->producer][it->lane] = it->seq + 1;
-	t = &w->report->from[it->producer];
-	t->count++;
-	t->sum += it->seq;
-	t->hash += item_mix(it->seq);
+	while (!stopped(w)) {
+		nap_until(tick += TICK_NS);
+		while ((double)w->seq < (double)(bench_now_ns() - begin) * per_ns && !stopped(w))
+			push_next(w, 1);
+	}
+	producer_done(w);
 }
 
-/* The first empty answer after the last producer has gone is the end. */
+/* 0: it was an end mark. */
+static int check_item(struct worker *w, const struct iovec *iov)
+{
+	struct item_id id;
+	struct tally *t;
+	int64_t from;
+
+	if (iov->iov_len != w->shape->size || !item_read(iov->iov_base, w->shape->size, &id) ||
+	    id.producer > (unsigned)w->shape->producers ||
+	    id.lane >= (unsigned)w->shape->lanes)
+		give_up(w, "a damaged item of %zu bytes", iov->iov_len);
+	if (id.producer == (unsigned)w->shape->producers)
+		return 0;
+	if (id.seq < w->next[id.producer][id.lane])
+		give_up(w, "producer %u lane %u: item %llu after %llu", id.producer, id.lane,
+			(unsigned long long)id.seq,
+			(unsigned long long)w->next[id.producer][id.lane] - 1);
+	w->next[id.producer][id.lane] = id.seq + 1;
+	t = &w->taken->from[id.producer];
+	t->count++;
+	t->sum += id.seq;
+	t->hash += item_mix(id.seq);
+	if (w->shape->rate > 0) {
+		int64_t pushed = (int64_t)item_stamped(iov->iov_base);
+
+		from = atomic_load_explicit(&w->board->counted_from, memory_order_relaxed);
+		if (from && pushed >= from)
+			histogram_add(&w->taken->waits, (uint64_t)(bench_now_ns() - pushed));
+	}
+	return 1;
+}
+
+/* Returns how many, or -1 after an end mark. */
+static int pop_some(struct worker *w)
+{
+	int got = w->c->pop_n(w->end, w->items, w->shape->batch), i;
+
+	if (got < 0)
+		give_up(w, "pop: %s", strerror(-got));
+	for (i = 0; i < got; i++)
+		if (!check_item(w, &w->items[i]))
+			return -1;
+	if (got) {
+		w->moved += (uint64_t)got;
+		atomic_store_explicit(&w->taken->moved, w->moved, memory_order_relaxed);
+	}
+	return got;
+}
+
+/* The first empty answer after the last producer has gone is the end; or the mark. */
 static void consume(struct worker *w)
 {
-	static uint64_t next[BENCH_MAX_PROCS][BENCH_MAX_LANES];
-	uint64_t moved = 0;
 	unsigned tries = 0;
-	int got, i, last = 0;
+	int got, last = 0;
 
-	attach_and_wait(w);
-	for (;;) {
-		got = w->c->pop_n(w->end, w->items, w->shape->batch);
-		if (got < 0)
-			give_up(w, "pop: %s", strerror(-got));
-		for (i = 0; i < got; i++)
-			check_item(w, &w->items[i], next);
+	while ((got = pop_some(w)) >= 0) {
 		if (got) {
-			moved += (uint64_t)got;
-			atomic_store_explicit(&w->report->moved, moved,
-					      memory_order_relaxed);
 			tries = 0;
 			continue;
 		}
 		if (last)
 			break;
-		w->report->idle++;
+		w->taken->idle++;
 		last = atomic_load(&w->board->producers_done) == w->shape->producers;
-		back_off(&tries);
+		bench_back_off(&tries);
 	}
-	w->c->detach(w->end);
 }
 
-static void pin_to(int cpu)
+/* This producer's part of the items that stay. */
+static void fill(struct worker *w)
 {
-	cpu_set_t set;
+	uint64_t nr = (uint64_t)w->shape->producers, left = w->shape->depth / nr;
+	int n;
 
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof set, &set);
+	left += (uint64_t)w->number < w->shape->depth % nr;
+	for (; left; left -= (uint64_t)n) {
+		n = left < (uint64_t)w->shape->batch ? (int)left : w->shape->batch;
+		n = push_next(w, n);
+	}
 }
 
-static pid_t start(const struct worker *proto, int index, int pin)
+/* Push a batch, pop as many: the depth stays. */
+static void turn(struct worker *w)
 {
-	struct worker w = *proto;
-	int producers = w.shape->producers;
-	pid_t pid = fork();
+	unsigned tries = 0;
+	int owed = 0, got;
 
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	signal(SIGINT, SIG_IGN); /* the parent ends the run in order */
-	signal(SIGTERM, SIG_DFL);
-	if (pin)
-		pin_to(index);
-	w.report = &w.board->reports[index];
-	w.number = index < producers ? index : index - producers;
-	if (index < producers)
-		produce(&w);
-	else
-		consume(&w);
-	_exit(0);
+	while (!stopped(w)) {
+		if (owed <= 0) {
+			owed += push_next(w, w->shape->batch);
+			continue;
+		}
+		got = pop_some(w);
+		owed -= got;
+		if (got)
+			tries = 0;
+		else
+			bench_back_off(&tries);
+	}
+	producer_done(w);
+	consume(w);
+}
+
+/* Attached, and nothing else. */
+static void sleep_till_stop(struct worker *w)
+{
+	atomic_fetch_add(&w->board->ready, 1);
+	while (!stopped(w))
+		syscall(SYS_futex, &w->board->stop, FUTEX_WAIT, 0, NULL, NULL, 0);
+}
+
+static void work(void *arg, int index)
+{
+	const struct run *run = arg;
+	const struct bench_shape *shape = run->shape;
+	struct board *b = run->board;
+	int both = shape->depth > 0, producing = index < shape->producers;
+	int movers = shape->producers + (both ? 0 : shape->consumers);
+	struct worker *w = calloc(1, sizeof *w);
+	double cpu;
+
+	if (!w)
+		_exit(1);
+	w->c = run->c;
+	w->shape = shape;
+	w->board = b;
+	w->report = index < movers ? &b->reports[index] : &b->idle;
+	w->taken = both ? &b->reports[shape->producers + index] : w->report;
+	w->number = producing ? index : index - shape->producers;
+	w->lane = w->number % shape->lanes;
+	w->end = run->c->attach(run->queue);
+	if (index >= movers) {
+		if (!w->end)
+			give_up(w, "attach failed");
+		sleep_till_stop(w);
+	} else {
+		attach(w);
+		if (both)
+			fill(w);
+		await_go(w);
+		cpu = cpu_now();
+		if (both)
+			turn(w);
+		else if (!producing)
+			consume(w);
+		else if (shape->rate > 0)
+			produce_at_rate(w);
+		else
+			produce(w);
+		w->report->cpu_s = cpu_now() - cpu;
+	}
+	run->c->detach(w->end);
+	free(w->items[0].iov_base);
+	free(w);
 }
 
 /* ---- in the parent -------------------------------------------------------- */
@@ -282,57 +395,36 @@ static uint64_t taken(const struct board *b, const struct bench_shape *shape)
 	return sum;
 }
 
-/* The first child that failed, or 0. A child that dies is not waited for. */
+/* A worker that dies is not waited for. */
 static int await_ready(struct board *b, int n)
 {
-	int64_t limit = now_ns() + GRACE_S * INT64_C(1000000000);
+	int64_t limit = bench_now_ns() + BENCH_GRACE_S * INT64_C(1000000000);
 
-	while (atomic_load(&b->ready) < n && now_ns() < limit && !interrupted)
+	while (atomic_load(&b->ready) < n && bench_now_ns() < limit && !bench_interrupted)
 		if (waitpid(-1, NULL, WNOHANG | WNOWAIT) > 0 || usleep(200) < 0)
 			break;
 	return atomic_load(&b->ready) == n ? 0 : -EBADE;
 }
 
-static double measure(struct board *b, const struct bench_shape *shape, double seconds)
+/* Returns for how long workers were at it. */
+static double measure(struct board *b, const struct bench_shape *shape, double seconds,
+		      double *rate)
 {
-	int64_t begin, end;
+	int64_t start = bench_now_ns(), begin, end;
 	uint64_t before, after;
 
 	atomic_store(&b->go, 1);
-	nap_until(now_ns() + WARMUP_NS);
+	nap_until(start + WARMUP_NS);
 	before = taken(b, shape);
-	begin = now_ns();
+	begin = bench_now_ns();
+	atomic_store(&b->counted_from, begin);
 	nap_until(begin + (int64_t)(seconds * 1e9));
 	after = taken(b, shape);
-	end = now_ns();
+	end = bench_now_ns();
 	atomic_store(&b->stop, 1);
-	return (double)(after - before) * 1e9 / (double)(end - begin);
-}
-
-/* All children are reaped; one that failed or is stuck takes the others along. */
-static int reap(const pid_t *pids, int n)
-{
-	int64_t limit = now_ns() + GRACE_S * INT64_C(1000000000);
-	int i, status, left = n, err = 0;
-
-	while (left) {
-		pid_t pid = waitpid(-1, &status, WNOHANG);
-
-		if (pid > 0)
-			left--;
-		if (pid > 0 && status == 0)
-			continue;
-		if (pid < 0 || (pid > 0 && status) || now_ns() > limit) {
-			err = -EBADE;
-			for (i = 0; i < n; i++)
-				kill(pids[i], SIGKILL);
-			limit = INT64_MAX;
-		}
-		if (pid < 0)
-			break;
-		usleep(200);
-	}
-	return err;
+	syscall(SYS_futex, &b->stop, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+	*rate = (double)(after - before) * 1e9 / (double)(end - begin);
+	return (double)(end - start) / 1e9;
 }
 
 static int verify(const struct board *b, const struct bench_shape *shape,
@@ -371,75 +463,104 @@ static int verify(const struct board *b, const struct bench_shape *shape,
 	return 0;
 }
 
+static void account(const struct board *b, const struct bench_shape *shape, double seconds,
+		    struct bench_result *res)
+{
+	static const double shares[] = {0.5, 0.99, 0.999};
+	static struct histogram all;
+	int i;
+
+	memset(&all, 0, sizeof all);
+	for (i = 0; i < shape->producers + shape->consumers; i++) {
+		res->cpu[i >= shape->producers] += b->reports[i].cpu_s / seconds;
+		histogram_merge(&all, &b->reports[i].waits);
+	}
+	for (i = 0; i < 3; i++)
+		res->wait_us[i] = (double)histogram_at(&all, shares[i]) / 1000;
+}
+
 static void first_complaint(const struct board *b, int n, struct bench_result *res)
 {
 	int i;
 
-	snprintf(res->why, sizeof res->why, "a process was killed or is stuck");
+	snprintf(res->why, sizeof res->why, "a worker was killed or is stuck");
 	for (i = 0; i < n; i++)
 		if (b->reports[i].failed) {
 			snprintf(res->why, sizeof res->why, "%s", b->reports[i].why);
 			return;
 		}
+	if (b->idle.failed)
+		snprintf(res->why, sizeof res->why, "%s", b->idle.why);
 }
 
-static int run_children(const struct bench_contender *c, const struct bench_shape *shape,
-			double seconds, int pin, struct board *b,
-			struct bench_result *res)
+static int run_workers(struct run *run, double seconds, int pin, struct bench_result *res)
 {
-	struct worker proto = {.c = c, .shape = shape, .board = b};
-	pid_t pids[BENCH_MAX_PROCS];
-	int i, err, n = shape->producers + shape->consumers;
+	const struct bench_shape *shape = run->shape;
+	pid_t pids[BENCH_MAX_PROCS + BENCH_MAX_IDLE];
+	int i, nr, err, movers = shape->producers + shape->consumers;
+	int workers = (shape->depth ? shape->producers : movers) + shape->idle;
+	double took = 0;
 
-	for (i = 0; i < n; i++) {
-		pids[i] = start(&proto, i, pin);
-		if (pids[i] < 0)
-			break;
+	nr = bench_start(run->c->threads, workers, pin, work, run, pids);
+	if (nr < 0) {
+		snprintf(res->why, sizeof res->why, "fork: %s", strerror(-nr));
+		return nr;
 	}
-	err = i < n ? -EAGAIN : await_ready(b, n);
+	err = await_ready(run->board, workers);
 	if (err)
-		while (i--)
+		for (i = 0; i < nr; i++)
 			kill(pids[i], SIGKILL);
 	else
-		res->rate = measure(b, shape, seconds);
-	if (reap(pids, n) || err) {
-		first_complaint(b, n, res);
+		took = measure(run->board, shape, seconds, &res->rate);
+	if (bench_reap(pids, nr) || err) {
+		first_complaint(run->board, movers, res);
 		return -EBADE;
 	}
-	return verify(b, shape, res);
+	account(run->board, shape, took, res);
+	return verify(run->board, shape, res);
 }
 
-static void catch_signals(void)
+int bench_setup(void **queue, const struct bench_entry *e, const struct bench_shape *shape,
+		char why[160])
 {
-	struct sigaction sa = {.sa_handler = on_signal};
+	const char *words = "";
+	int err;
 
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
+	if (!e->contender) {
+		snprintf(why, 160, "not built (needs %s)", e->needs);
+		return -ENOTSUP;
+	}
+	if (shape->rate > 0 && !e->contender->waits) {
+		snprintf(why, 160, "has no waiting calls, or none that are measured");
+		return -ENOTSUP;
+	}
+	err = e->contender->setup(queue, shape, &words);
+	if (err)
+		snprintf(why, 160, "%s", *words ? words : strerror(-err));
+	return err == -ENOSYS ? -ENOTSUP : err;
 }
 
-int bench_run(const struct bench_contender *c, const struct bench_shape *shape,
-	      double seconds, int pin, struct bench_result *res)
+int bench_run(const struct bench_entry *e, const struct bench_shape *shape, double seconds,
+	      int pin, struct bench_result *res)
 {
-	const char *why = "";
-	struct board *b;
+	struct run run = {.c = e->contender, .shape = shape};
 	int err;
 
 	memset(res, 0, sizeof *res);
 	res->hop_ns = bench_hop_ns();
-	catch_signals();
-	err = c->setup(shape, &why);
-	if (err) {
-		snprintf(res->why, sizeof res->why, "%s", *why ? why : strerror(-err));
-		return err == -ENOSYS ? -ENOTSUP : err;
-	}
-	b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE,
-		 MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (b == MAP_FAILED)
+	bench_catch_signals();
+	err = bench_setup(&run.queue, e, shape, res->why);
+	if (err)
+		return err;
+	run.board = mmap(NULL, sizeof *run.board, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (run.board == MAP_FAILED) {
 		err = -errno;
-	else
-		err = run_children(c, shape, seconds, pin, b, res);
-	if (b != MAP_FAILED)
-		munmap(b, sizeof *b);
-	c->teardown();
-	return interrupted ? -EINTR : err;
+		snprintf(res->why, sizeof res->why, "%s", strerror(errno));
+	} else {
+		err = run_workers(&run, seconds, pin, res);
+		munmap(run.board, sizeof *run.board);
+	}
+	e->contender->teardown(run.queue);
+	return bench_interrupted ? -EINTR : err;
 }

@@ -28,7 +28,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,6 +36,8 @@
 #include <shmq-uring.h>
 #endif
 #include <shmq.h>
+
+#include "bench.h"
 
 enum { THERE, BACK };
 
@@ -70,14 +71,6 @@ _Noreturn static void die(const char *what, int err)
 	shmq_strerror(err, words, sizeof words);
 	fprintf(stderr, "bench_waits: %s: %s\n", what, words);
 	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
 /* ---- the ways ------------------------------------------------------------------- */
@@ -258,9 +251,9 @@ static void side_open(struct side *s, const struct way *w, const char *const nam
 /* Busy, for a processor that sleeps takes time to wake. */
 static void pass(uint64_t ns)
 {
-	uint64_t end = ns ? now_ns() + ns : 0;
+	uint64_t end = ns ? (uint64_t)bench_now_ns() + ns : 0;
 
-	while (ns && now_ns() < end)
+	while (ns && (uint64_t)bench_now_ns() < end)
 		;
 }
 
@@ -280,13 +273,6 @@ static void answer(const struct way *w, const char *const name[2], uint32_t roun
 	}
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* In a process of its own: the rounds, sorted, to @us. */
 static void ask(const struct way *w, const char *const name[2], uint32_t rounds,
 		uint64_t pause_ns, double *us)
@@ -302,12 +288,12 @@ static void ask(const struct way *w, const char *const name[2], uint32_t rounds,
 		uint64_t begin;
 
 		pass(pause_ns);
-		begin = now_ns();
+		begin = (uint64_t)bench_now_ns();
 		w->send(&s, THERE);
 		w->receive(&s, BACK, i);
-		us[i] = ((double)(now_ns() - begin) - (double)pause_ns) / 1000;
+		us[i] = ((double)((uint64_t)bench_now_ns() - begin) - (double)pause_ns) / 1000;
 	}
-	qsort(us, rounds, sizeof *us, compare);
+	qsort(us, rounds, sizeof *us, bench_ascending);
 }
 
 static void run_way(const struct way *w, uint32_t rounds, uint64_t pause_ns, double *us)
@@ -359,29 +345,10 @@ static void run_way(const struct way *w, uint32_t rounds, uint64_t pause_ns, dou
 
 /* ---- all of them --------------------------------------------------------------------- */
 
-static void print_machine(void)
-{
-	char line[256] = "", model[128] = "unknown processor";
-	FILE *f = fopen("/proc/cpuinfo", "r");
-	struct utsname u;
-	double load[3] = { 0 };
-
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "model name : %127[^\n]", model) == 1)
-			break;
-	if (f)
-		fclose(f);
-	uname(&u);
-	if (getloadavg(load, 3) < 0)
-		load[0] = -1;
-	printf("machine: %s, %ld processors, Linux %s, load %.1f\n", model,
-	       sysconf(_SC_NPROCESSORS_ONLN), u.release, load[0]);
-}
-
 static double median(double *v, int n)
 {
-	qsort(v, (size_t)n, sizeof *v, compare);
-	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+	qsort(v, (size_t)n, sizeof *v, bench_ascending);
+	return bench_median(v, n);
 }
 
 int main(int argc, char **argv)
@@ -401,7 +368,7 @@ int main(int argc, char **argv)
 		  -1, 0);
 	if (ground == MAP_FAILED || us == MAP_FAILED)
 		die("memory", -errno);
-	print_machine();
+	bench_print_machine(0);
 	for (run = 0; run < runs; run++)
 		for (i = 0; i < NR_WAYS * NR_PAUSES; i++) {
 			k = (i / NR_PAUSES + run) % NR_WAYS; /* each of them is first in turn */
