@@ -3,15 +3,15 @@
  * waits.c - round trips between two processes that both wait, in each way of waiting,
  * beside a bare futex and a pair of eventfds.
  *
- *   bench_waits [RUNS [ROUNDS]]            default 15 runs of 2000 rounds
+ *   bench_waits [--json] [RUNS [ROUNDS]]     default 15 runs of 2000 rounds
  *
  * One process sends an item of 8 bytes and waits for the answer, the other waits and
  * answers, each pinned to a processor of its own: at once, so that the answer may be there
  * before anybody has fallen asleep, and once more with a pause of 100 us before each item,
  * so that everybody sleeps; the pause is not counted. All ways take turns within a run, so
  * that a machine that changes changes for all of them; of each run counts the median and
- * the 99th percentile of its rounds. Writes a line per run and way, and at the end the
- * median over the runs, with the least and the greatest.
+ * the percentiles 99 and 99.9 of its rounds. Writes a line per run and way, and at the end
+ * the median over the runs, with the least and the greatest; with --json only the latter.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -345,21 +345,38 @@ static void run_way(const struct way *w, uint32_t rounds, uint64_t pause_ns, dou
 
 /* ---- all of them --------------------------------------------------------------------- */
 
-static double median(double *v, int n)
+enum { P50, P99, P999, NR_FIGURES };
+
+/* Over all runs. */
+static void print(const char *name, uint64_t pause_ns, double us[NR_FIGURES][MAX_RUNS], int runs,
+		  bool json)
 {
-	qsort(v, (size_t)n, sizeof *v, bench_ascending);
-	return bench_median(v, n);
+	double m[NR_FIGURES];
+	int i;
+
+	for (i = 0; i < NR_FIGURES; i++) {
+		qsort(us[i], (size_t)runs, sizeof *us[i], bench_ascending);
+		m[i] = bench_median(us[i], runs);
+	}
+	printf(json ? "{\"type\":\"wait\",\"way\":\"%s\",\"pause_us\":%u,\"p50_us\":%.2f,"
+		      "\"p50_least_us\":%.2f,\"p50_most_us\":%.2f,\"p99_us\":%.2f,"
+		      "\"p999_us\":%.2f}\n" :
+		      "%-10s %8u %10.2f %10.2f .. %8.2f %10.2f %10.2f\n",
+	       name, (unsigned)(pause_ns / 1000), m[P50], us[P50][0], us[P50][runs - 1], m[P99],
+	       m[P999]);
 }
 
 int main(int argc, char **argv)
 {
-	static double p50[NR_PAUSES][NR_WAYS][MAX_RUNS], p99[NR_PAUSES][NR_WAYS][MAX_RUNS];
-	int runs = argc > 1 ? atoi(argv[1]) : 15, i, k, p, run;
-	uint32_t rounds = argc > 2 ? (uint32_t)atoi(argv[2]) : 2000;
+	static double figures[NR_PAUSES][NR_WAYS][NR_FIGURES][MAX_RUNS];
+	bool json = argc > 1 && !strcmp(argv[1], "--json");
+	int runs = argc > 1 + json ? atoi(argv[1 + json]) : 15, i, k, p, run;
+	uint32_t rounds = argc > 2 + json ? (uint32_t)atoi(argv[2 + json]) : 2000;
 	double *us;
 
 	if (runs < 1 || runs > MAX_RUNS || rounds < 1 || rounds > 10000000) {
-		fprintf(stderr, "usage: bench_waits [RUNS, 1 to %d [ROUNDS]]\n", MAX_RUNS);
+		fprintf(stderr, "usage: bench_waits [--json] [RUNS, 1 to %d [ROUNDS]]\n",
+			MAX_RUNS);
 		return 64;
 	}
 	ground = mmap(NULL, sizeof *ground, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
@@ -368,28 +385,27 @@ int main(int argc, char **argv)
 		  -1, 0);
 	if (ground == MAP_FAILED || us == MAP_FAILED)
 		die("memory", -errno);
-	bench_print_machine(0);
+	bench_print_machine(json);
 	for (run = 0; run < runs; run++)
 		for (i = 0; i < NR_WAYS * NR_PAUSES; i++) {
 			k = (i / NR_PAUSES + run) % NR_WAYS; /* each of them is first in turn */
 			p = i % NR_PAUSES;
 			run_way(&ways[k], rounds, pauses[p], us);
-			p50[p][k][run] = us[rounds / 2];
-			p99[p][k][run] = us[rounds - 1 - rounds / 100];
+			figures[p][k][P50][run] = us[rounds / 2];
+			figures[p][k][P99][run] = us[rounds - 1 - rounds / 100];
+			figures[p][k][P999][run] = us[rounds - 1 - rounds / 1000];
+			if (json)
+				continue;
 			printf("run=%d way=%s pause_us=%u rounds=%u p50_us=%.2f p99_us=%.2f\n",
 			       run, ways[k].name, (unsigned)(pauses[p] / 1000), rounds,
-			       p50[p][k][run], p99[p][k][run]);
+			       us[rounds / 2], us[rounds - 1 - rounds / 100]);
 			fflush(stdout);
 		}
-	printf("\n%-10s %8s %10s %10s .. %8s %10s\n", "way", "pause us", "p50 us", "min", "max",
-	       "p99 us");
+	if (!json)
+		printf("\n%-10s %8s %10s %10s .. %8s %10s %10s\n", "way", "pause us", "p50 us",
+		       "min", "max", "p99 us", "p99.9 us");
 	for (p = 0; p < NR_PAUSES; p++)
-		for (i = 0; i < NR_WAYS; i++) {
-			double m = median(p50[p][i], runs);
-
-			printf("%-10s %8u %10.2f %10.2f .. %8.2f %10.2f\n", ways[i].name,
-			       (unsigned)(pauses[p] / 1000), m, p50[p][i][0],
-			       p50[p][i][runs - 1], median(p99[p][i], runs));
-		}
+		for (i = 0; i < NR_WAYS; i++)
+			print(ways[i].name, pauses[p], figures[p][i], runs, json);
 	return 0;
 }
