@@ -400,9 +400,13 @@ static int await_ready(struct board *b, int n)
 {
 	int64_t limit = bench_now_ns() + BENCH_GRACE_S * INT64_C(1000000000);
 
-	while (atomic_load(&b->ready) < n && bench_now_ns() < limit && !bench_interrupted)
-		if (waitpid(-1, NULL, WNOHANG | WNOWAIT) > 0 || usleep(200) < 0)
+	while (atomic_load(&b->ready) < n && bench_now_ns() < limit && !bench_interrupted) {
+		siginfo_t dead = {0};
+
+		if (!waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) && dead.si_pid)
 			break;
+		usleep(200);
+	}
 	return atomic_load(&b->ready) == n ? 0 : -EBADE;
 }
 
