@@ -61,10 +61,10 @@ mkdir -p "$out"
 # NAME PROGRAM ARGUMENT...
 part()
 {
-	name=$1
-	shift
+	name=$1 program=$2
+	shift 2
 	echo "$name" >&2
-	"$bench/$@" >"$out/$name.jsonl" || failed=1
+	"$bench/$program" "$@" >"$out/$name.jsonl" || failed=1
 }
 
 # NAME ARGUMENT...

@@ -15,7 +15,7 @@ extern const struct bench_contender bench_ring, bench_shmq;
 
 enum fault { NONE, LOSES, REPEATS, REORDERS, DAMAGES, SHORTENS, REFUSES, DIES };
 
-#define EVERY 50 /* calls: so often it goes wrong */
+#define EVERY 10 /* calls: so often it goes wrong */
 
 static enum fault fault;
 static unsigned calls;
@@ -45,23 +45,18 @@ static int faulty_pop_n(void *end, struct iovec *items, int n)
 	unsigned char *first = items[0].iov_base, *second = items[1].iov_base, kept[64];
 	int got = bench_ring.pop_n(end, items, n);
 
-	if (got < 2 || ++calls % EVERY)
-		return got;
-	switch (fault) {
-	case REORDERS:
+	if (fault == REORDERS && got > 1) {
 		memcpy(kept, first, 64);
 		memcpy(first, second, 64);
 		memcpy(second, kept, 64);
-		return got;
-	case DAMAGES: /* the second half is of another item */
-		memcpy(first + 32, second + 32, 32);
-		return got;
-	case SHORTENS:
-		items[0].iov_len--;
-		return got;
-	default:
-		return got;
 	}
+	if (got < 1 || ++calls % EVERY)
+		return got;
+	if (fault == DAMAGES)
+		memset(first + 32, 0xa5, 32); /* a copy that was not completed */
+	if (fault == SHORTENS)
+		items[0].iov_len--;
+	return got;
 }
 
 static struct bench_contender faulty(int threads)
@@ -100,9 +95,13 @@ START_TEST(a_wrong_queue_is_found)
 {
 	struct bench_contender c = faulty(_i & 1);
 	struct bench_result res;
+	int err;
 
 	fault = faults[_i / 2].fault;
-	ck_assert_int_eq(run(&c, &usual, &res), -EBADE);
+	do /* on a busy machine hardly anything may have been moved */
+		err = run(&c, &usual, &res);
+	while (!err && res.checked < 100 * EVERY);
+	ck_assert_int_eq(err, -EBADE);
 	ck_assert_msg(strstr(res.why, faults[_i / 2].words) != NULL, "%s", res.why);
 }
 END_TEST
