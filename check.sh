@@ -85,7 +85,7 @@ one() {
 # ---------------------------------------------------------------------------
 step 1/3 packages
 packages gcc g++ clang libclang-rt-14-dev libc6-dev meson ninja-build pkg-config check \
-	libjansson-dev liburing-dev libuv1-dev libevent-dev scdoc python3 spin
+	libjansson-dev libxxhash-dev liburing-dev libuv1-dev libevent-dev scdoc python3 spin
 
 # ---------------------------------------------------------------------------
 step 2/3 build

@@ -50,8 +50,11 @@ queue() { # NAME: three lanes, a dead-letter lane among them
 	shmq-create -q "$1" --lane high:64 --lane normal:100K --lane dead:1K --dead-letter dead \
 		--msg-size 300 "${2:---max-attempts=32}"
 }
-fill() { # NAME FIRST LAST: numbers, with some length
-	seq "$2" "$3" | sed 's/.*/&:message &/' | shmq-push -q "$1/normal"
+lines() { # FIRST LAST: long enough that thousands fill several blocks
+	seq "$1" "$2" | sed 's/.*/&:message & is one of many, and each of them has a few more words than it needs/'
+}
+fill() { # NAME FIRST LAST
+	lines "$2" "$3" | shmq-push -q "$1/normal"
 }
 sum() { sort | md5sum; }
 
@@ -125,7 +128,6 @@ shmq-pop small --count 20003 >first
 run shmq-restore small --skip 20003 --when-full=wait old
 want_rc 0
 shmq-pop small --all >second
-shmq-pop small/dead --all >>second
 want_same "$(cat first second | md5sum)" "$(shmq-dump jobs --text | md5sum)" messages
 shmq-rm -q small
 end
@@ -133,7 +135,7 @@ end
 begin "restore --when-full=wait waits for room"
 shmq-create -q small --lane normal:100 --msg-size 300
 shmq-restore small --lane normal --when-full=wait old >out 2>err &
-shmq-pop small --count 30008 >taken
+shmq-pop small --count 30008 --timeout 20s >taken
 wait $!
 want_same $? 0 'exit status'
 want_same "$(sum <taken)" "$(shmq-dump jobs --text | sum)" messages
@@ -147,7 +149,7 @@ want_rc 66
 want_part err 'old has messages of a lane high   (--lane LANE puts all into one)'
 run shmq-restore other old --lane any
 want_rc 65
-want_part err 'old: message 4 has 11 bytes, other takes 8'
+want_part err 'old: message 4 has 79 bytes, other takes 8'
 want_part err '3 messages restored'
 shmq-rm -q other
 end
@@ -157,6 +159,7 @@ end
 begin "restore refuses a damaged file, says where, and pushes nothing of it"
 queue empty
 size=$(stat -c %s old)
+shmq-dump jobs --text >all
 for at in 0 9 300 488 500 600 $((size / 2)) $((size - 40)) $((size - 1)); do
 	cp old bad
 	printf '\377' | dd of=bad bs=1 seek="$at" conv=notrunc 2>/dev/null
@@ -185,7 +188,7 @@ run shmq-restore empty cut --partial -v
 want_rc 0
 n=$(sed -n 's/.*restored \([0-9]*\) messages.*/\1/p' err)
 [ "$n" -gt 1000 ] && [ "$n" -lt 30000 ] || fault "$n messages of half a file"
-want_same "$(shmq-dump empty --text | md5sum)" "$(shmq-dump jobs --text | head -n "$n" | md5sum)" messages
+want_same "$(shmq-dump empty --text | md5sum)" "$(head -n "$n" all | md5sum)" messages
 end
 
 begin "from a pipe no message of a damaged block gets into the queue"
@@ -193,10 +196,11 @@ shmq-rm -q empty
 queue empty
 cp old bad
 printf '\377' | dd of=bad bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
-shmq-restore empty <bad >out 2>err
+cat bad | shmq-restore empty >out 2>err
 want_same $? 65 'exit status'
 n=$(sed -n 's/.* \([0-9]*\) messages restored.*/\1/p' err)
-want_same "$(shmq-dump empty --text | md5sum)" "$(shmq-dump jobs --text | head -n "$n" | md5sum)" messages
+[ "${n:-0}" -gt 1000 ] || fault "${n:-no} messages before the damage"
+want_same "$(shmq-dump empty --text | md5sum)" "$(head -n "$n" all | md5sum)" messages
 shmq-rm -q empty
 end
 
@@ -219,7 +223,7 @@ want_rc 0
 want_same "$(shmq-restore --check d2 -v 2>&1)" 'd2: 5 messages of jobs, all whole' 'dead letters'
 run shmq-drain jobs --to d3 --count 7
 want_rc 0
-want_same "$(shmq-stat jobs --json | grep -c '"held": 0')" 3 'lanes with nothing in hand'
+want_same "$(shmq-stat jobs --json | grep -c '"held": [1-9]')" 0 'lanes with messages in hand'
 want_same "$(shmq-dump jobs --text | wc -l)" 29996 'what is left'
 end
 
@@ -230,15 +234,15 @@ want_part err '29996 messages of jobs, all whole'
 want_same "$(shmq-dump jobs --text | wc -l)" 0 'what is left'
 end
 
-begin "drain without --until-empty waits for more, and ends well on Ctrl-C"
+begin "drain without --until-empty waits for more, and ends well on a signal"
 shmq-drain jobs --to d4 >out 2>err &
 p=$!
 for i in 1 2 3; do
 	fill jobs $i $i
 	sleep 0.3
 done
-want_same "$(shmq-stat jobs --json | grep -c '"held": 0')" 3 'lanes with nothing in hand'
-kill -INT $p
+want_same "$(shmq-stat jobs --json | grep -c '"held": [1-9]')" 0 'lanes with messages in hand'
+kill -TERM $p # a shell has its children ignore Ctrl-C
 wait $p
 want_same $? 0 'exit status'
 want_same "$(shmq-restore --check d4 -v 2>&1)" 'd4: 3 messages of jobs, all whole' file
@@ -254,7 +258,7 @@ shmq-dump jobs --text >left
 queue got
 shmq-restore got d5 --partial -q
 shmq-dump got --text >>left
-want_same "$(sort -u left | md5sum)" "$(seq 30000 | sed 's/.*/&:message &/' | sort | md5sum)" messages
+want_same "$(sort -u left | md5sum)" "$(lines 1 30000 | sort | md5sum)" messages
 shmq-rm -q got
 shmq-pop jobs --all >/dev/null
 end
@@ -284,8 +288,9 @@ killed() {
 			shmq-dump got --text >in_file
 			shmq-rm -q got
 		fi
-		shmq-dump k --hex | sed -n 's/.*delivered.*/again/p; s/^  000000.*|\(.*\)|$/\1/p' >seen
-		grep -c again seen >flagged
+		shmq-dump k --hex | awk '/, delivered /{ again = 1 }
+			/^  000000/ { if (again) { sub(/^[^|]*[|]/, ""); sub(/:.*/, ""); print } again = 0 }' |
+			sort >flagged
 		shmq-dump k --text >in_queue
 		sort in_file in_queue | uniq -d >twice
 		both=$((both + $(wc -l <twice)))
@@ -293,14 +298,14 @@ killed() {
 			fault "round $i: not all are there: $(sort -u in_file in_queue | wc -l)"
 			break
 		}
-		[ "$(wc -l <twice)" -le "$(cat flagged)" ] ||
-			fault "round $i: $(wc -l <twice) in both, $(cat flagged) delivered before"
+		n=$(cut -d: -f1 twice | sort | comm -23 - flagged | wc -l)
+		[ "$n" = 0 ] || fault "round $i: $n in both are not said to be delivered before"
 		shmq-rm -qf k
 	done
 	shmq-rm -qf k 2>/dev/null
 	echo "# $i kills; $cut files without an end; $both messages in file and queue" >&2
 }
-expected=$(seq 20000 | sed 's/.*/&:message &/' | sort | md5sum)
+expected=$(lines 1 20000 | sort | md5sum)
 
 begin "kill -9 of drain at any moment loses nothing"
 killed ''
