@@ -326,14 +326,14 @@ if [ $rc = 77 ]; then
 	echo "ok $nr - $sentence # SKIP filters are not permitted"
 else
 	want_rc 0
-	want_part err ', by write'
+	want_part err ', by pwrite'
 	run "$without" -e EPERM io_uring shmq-drain jobs --to e2 --until-empty -v
 	want_rc 0
 	want_part err 'moved 1000 messages of jobs to e2'
-	want_part err ', by write'
+	want_part err ', by pwrite'
 	run env SHMQ_URING=0 shmq-restore jobs e2 -v
 	want_rc 0
-	want_part err 'restored 1000 messages to jobs'
+	want_part err 'restored 1000 messages to jobs, by pread'
 	end
 fi
 

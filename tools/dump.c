@@ -138,7 +138,9 @@ static int copy_all(const struct args *a, const struct shmq_stat *st, struct shm
 			break;
 		}
 		if (w && file_full(w, info.len))
-			rc = file_flush(w, false);
+			rc = file_flush(w);
+		if (w)
+			tool_progress("copied", *n, w->bytes);
 		if (w && !rc)
 			file_add(w, buf, &info);
 		else if (!w)
@@ -193,21 +195,18 @@ static int dump_to_file(const struct args *a, const struct shmq_stat *st,
 	fd = out ? STDOUT_FILENO : make_file(path, a->force);
 	if (fd < 0)
 		return EX_CANTCREAT;
-	rc = sink_open(&sink, fd, out ? "standard output" : a->out);
+	rc = sink_open(&sink, fd, out ? "standard output" : a->out, file_room(st->item_size), false);
 	if (!rc)
-		rc = file_begin(&w, sink, a->out, st);
+		rc = file_begin(&w, sink, st);
 	if (!rc)
 		rc = copy_all(a, st, walk, &w, &n);
 	if (!rc)
-		rc = file_end(&w, true);
+		rc = file_end(&w);
 	if (!rc)
 		tool_say("copied %ju message%s of %s to %s: %s%s%s", (uintmax_t)n, tool_s(n),
 			 a->from.name, out ? "standard output" : a->out, tool_bytes(w.bytes, size),
 			 tool_talk == TOOL_VERBOSE ? ", by " : "",
 			 tool_talk == TOOL_VERBOSE ? sink_engine(sink) : "");
-	else if (sink)
-		sink_wait(sink);
-	file_free(&w);
 	sink_close(sink);
 	return out ? rc : keep_file(a, path, fd, rc);
 }
