@@ -6,8 +6,8 @@ disk, beside dd doing the same with the bytes of the same file.
   files.py [--runs N] [--mib N] [--engine io_uring|write] TOOLS DIRECTORY
 
 TOOLS is where the tools are, DIRECTORY a place on the disk. In each run dump, drain and
-dd write the same bytes and put them onto the disk, then restore and dd read them; the page
-cache holds what is read. The table has medians in MB/s of the file, and the ratio to dd.
+dd write the same bytes and put them onto the disk, then restore and dd read them from the
+disk, not from the page cache, dd into a file in /dev/shm. The table has medians in MB/s of the file, and the ratio to dd.
 """
 import argparse
 import os
@@ -23,6 +23,13 @@ def timed(*command):
     begin = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.monotonic() - begin
+
+
+def forget(path):
+    """What is in the page cache of a file that is on the disk."""
+    with open(path, "rb") as f:
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def measure(size, args):
@@ -53,11 +60,13 @@ def measure(size, args):
                 ("dump", [tool("dump"), "-q", "bench-files", "-o", path("copy")]),
                 ("drain", [tool("drain"), "-q", "bench-files", "--until-empty", "--to",
                            path("copy")]),
-                ("dd in", ["dd", "if=" + path("copy"), "of=/dev/shm/bench-files.copy",
+                ("dd in", ["dd", "if=" + path("source"), "of=/dev/shm/bench-files.copy",
                            "bs=1M"]),
                 ("restore", [tool("restore"), "-q", "bench-files", path("source")])):
             if name in ("dd out", "dump", "drain") and os.path.exists(path("copy")):
                 os.unlink(path("copy"))
+            if name in ("dd in", "restore"):
+                forget(path("source"))
             rates.setdefault(name, []).append(size_of_file / timed(*command) / 1e6)
             if name == "dd in":
                 os.unlink("/dev/shm/bench-files.copy")

@@ -250,7 +250,7 @@ end
 
 begin "drain that cannot write puts everything back"
 fill jobs 1 30000
-(ulimit -f 600; trap '' XFSZ; shmq-drain jobs --to d5 --until-empty >out 2>err)
+(ulimit -f 4000; trap '' XFSZ; shmq-drain jobs --to d5 --until-empty >out 2>err)
 want_same $? 74 'exit status'
 want_part err 'd5: '
 shmq-restore --check d5 --partial >out 2>err || fault "what was written is not whole"

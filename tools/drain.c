@@ -85,7 +85,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 /* ---- moving ---- */
 
 /* Messages taken but not yet released, and blocks not yet safe: powers of two. */
-enum { HELD_MAX = SHMQ_LEASES_MAX / 2, BLOCKS_MAX = 64 };
+enum { HELD_MAX = SHMQ_LEASES_MAX, BLOCKS_MAX = 64 };
 
 /* A block that was put: safe, with the messages before @leases, at @end bytes of the file. */
 struct put {
@@ -241,7 +241,7 @@ int main(int argc, char **argv)
 	tool_init();
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
 	tool_signals();
-	rc = tool_open(&d.q, &st, a.from.name, a.open_flags);
+	rc = tool_open(&d.q, &st, a.from.name, a.open_flags | SHMQ_PREFAULT);
 	if (!rc && *a.from.lane)
 		rc = tool_lane(&st, a.from.lane, &d.lane);
 	if (rc)
@@ -253,7 +253,7 @@ int main(int argc, char **argv)
 	fd = out ? STDOUT_FILENO : make_file(a.to);
 	if (fd < 0)
 		return EX_CANTCREAT;
-	rc = sink_open(&d.sink, fd, out ? "standard output" : a.to, file_room(st.item_size), true);
+	rc = sink_open(&d.sink, fd, out ? "standard output" : a.to, file_room(st.item_size));
 	if (!rc)
 		rc = file_begin(&d.w, d.sink, &st);
 	if (!rc)

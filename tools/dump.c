@@ -195,7 +195,7 @@ static int dump_to_file(const struct args *a, const struct shmq_stat *st,
 	fd = out ? STDOUT_FILENO : make_file(path, a->force);
 	if (fd < 0)
 		return EX_CANTCREAT;
-	rc = sink_open(&sink, fd, out ? "standard output" : a->out, file_room(st->item_size), false);
+	rc = sink_open(&sink, fd, out ? "standard output" : a->out, file_room(st->item_size));
 	if (!rc)
 		rc = file_begin(&w, sink, st);
 	if (!rc)
@@ -230,7 +230,7 @@ int main(int argc, char **argv)
 	rc = *a.from.lane ? tool_lane(&v.st, a.from.lane, &lane) : 0;
 	if (rc)
 		return rc;
-	rc = shmq_open(&q, a.from.name, SHMQ_OBSERVE);
+	rc = shmq_open(&q, a.from.name, SHMQ_OBSERVE | SHMQ_PREFAULT);
 	if (rc < 0)
 		return tool_fail(rc, a.from.name, shmq_detail());
 	rc = shmq_walk_begin(q, lane, &walk);

@@ -99,7 +99,6 @@ struct sink {
 	int fd;
 	const char *path;
 	size_t room;
-	bool durable;
 	bool disk;   /* a regular file: has one below it, and can be cut */
 	bool seeks;  /* buffers are written to their places; else one after the other */
 	off_t base;  /* where the file was when the sink was opened */
@@ -113,7 +112,7 @@ struct sink {
 	int rc;      /* of the first failure */
 };
 
-int sink_open(struct sink **out, int fd, const char *path, size_t room, bool durable)
+int sink_open(struct sink **out, int fd, const char *path, size_t room)
 {
 	struct sink *s = calloc(1, sizeof(*s));
 	struct iovec iov[BUFFERS];
@@ -124,7 +123,6 @@ int sink_open(struct sink **out, int fd, const char *path, size_t room, bool dur
 		return tool_fail(-ENOMEM, "memory for a file", NULL);
 	*s = (struct sink){.fd = fd, .path = path, .room = (room + 4095) & ~(size_t)4095};
 	s->disk = !fstat(fd, &st) && S_ISREG(st.st_mode);
-	s->durable = durable && s->disk;
 	s->seeks = s->disk && flags >= 0 && !(flags & O_APPEND);
 	s->base = s->disk ? lseek(fd, 0, flags & O_APPEND ? SEEK_END : SEEK_CUR) : 0;
 	for (int i = 0; i < BUFFERS; i++) {
@@ -198,7 +196,7 @@ static void advance(struct sink *s)
 		if (s->buffers[i].busy && s->buffers[i].begin < upto)
 			upto = s->buffers[i].begin;
 	s->written = upto;
-	if (!s->durable && !s->rc)
+	if (!s->disk && !s->rc)
 		s->safe = upto;
 }
 
@@ -236,7 +234,7 @@ static void proceed(struct sink *s)
 		submit_write(s, s->next);
 		s->next = (s->next + 1) % BUFFERS;
 	}
-	if (s->durable && !s->syncing && s->safe < s->written && !s->rc)
+	if (s->disk && !s->syncing && s->safe < s->written && !s->rc)
 		submit_sync(s);
 }
 
@@ -324,7 +322,7 @@ int sink_put(struct sink *s, size_t len)
 #endif
 	finish(s, b, 0);
 	advance(s);
-	if (s->durable && !s->rc)
+	if (s->disk && !s->rc)
 		to_disk(s, s->written);
 	return s->rc;
 }
@@ -333,8 +331,6 @@ int sink_finish(struct sink *s)
 {
 	while (!s->rc && reap(s, true))
 		;
-	if (s->disk && !s->durable && !s->rc)
-		to_disk(s, s->put);
 	if (s->seeks && lseek(s->fd, s->base + (off_t)s->put, SEEK_SET) < 0)
 		failed(s, errno, "");
 	return s->rc;

@@ -19,11 +19,11 @@
 struct sink;
 
 /*
- * A sink for @fd with buffers of @room bytes. @durable: bytes are safe when they are on the
- * disk, and they are put there again and again; else when the kernel has them, and
- * sink_finish() puts them onto the disk. A pipe has no disk.
+ * A sink for @fd with buffers of @room bytes. Bytes are safe when they are on the disk: one
+ * fdatasync follows the other, each for all that was written when it began. There is no
+ * disk behind a pipe: what it has taken is safe.
  */
-int sink_open(struct sink **out, int fd, const char *path, size_t room, bool durable);
+int sink_open(struct sink **out, int fd, const char *path, size_t room);
 /* "io_uring" or "pwrite", as -v says it. */
 const char *sink_engine(const struct sink *s);
 /* A buffer to fill; waits until one is free. NULL: writing failed, as the next call says. */
@@ -34,7 +34,7 @@ int sink_put(struct sink *s, size_t len);
 int sink_look(struct sink *s);
 /* Wait until more bytes are safe than before, or all. */
 int sink_wait(struct sink *s);
-/* Wait until all bytes are safe, and a file is on the disk. */
+/* Wait until all bytes are safe. */
 int sink_finish(struct sink *s);
 /* Bytes from the beginning that are safe. */
 uint64_t sink_safe(const struct sink *s);

@@ -217,7 +217,7 @@ static int restore_all(struct restore *r)
 static int restore(struct restore *r)
 {
 	const struct args *a = r->args;
-	int rc = tool_open(&r->q, &r->st, a->queue, a->open_flags);
+	int rc = tool_open(&r->q, &r->st, a->queue, a->open_flags | SHMQ_PREFAULT);
 
 	for (uint32_t i = 0; i < SHMQ_MAX_LANES; i++) {
 		r->lanes[i] = -1;
