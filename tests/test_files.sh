@@ -74,13 +74,25 @@ run shmq-restore --check jobs.shmqd -v
 want_rc 0
 want_part err 'jobs.shmqd: 30008 messages of jobs, all whole'
 want_same "$(shmq-stat jobs --json)" "$before" 'what stat says'
-run shmq-dump jobs/high --text
+run shmq-dump jobs/high --raw
 want_rc 0
 want_same "$(cat out)" "$(printf 'urgent\nwith\ttab\n\n')" text
-run shmq-dump jobs --text -n 1
+run shmq-dump jobs --raw -n 1
 want_same "$(cat out)" urgent 'the first'
+run shmq-dump jobs/high --text
+want_part out 'high  #2  '
+want_part out '  8 B  with.tab'
+run shmq-dump jobs/high --json
+want_part out '{"lane":"high","number":1,"bytes":6,"wait_ns":'
+want_part out ',"deliveries":0,"text":"with\ttab"}'
+printf 'a\0\377' | shmq-push -q jobs/high --delimiter x
+run shmq-dump jobs/high --json
+want_part out '"bytes":3,'
+want_part out '"hex":"6100ff"}'
+shmq-drain -q jobs/high --to gone --count 4
+shmq-push -q jobs/high urgent 'with	tab' ''
 run shmq-dump jobs/high --hex -n 2
-want_part out 'high message 1, 6 bytes'
+want_part out 'high  #1  6 B'
 want_part out '  000000  75 72 67 65 6e 74                                |urgent|'
 end
 
@@ -106,7 +118,7 @@ want_rc 0
 want_part err 'restored 30008 messages to again'
 run shmq-dump again -o again.shmqd
 for lane in high normal dead; do
-	want_same "$(shmq-dump again/$lane --text | md5sum)" "$(shmq-dump jobs/$lane --text | md5sum)" $lane
+	want_same "$(shmq-dump again/$lane --raw | md5sum)" "$(shmq-dump jobs/$lane --raw | md5sum)" $lane
 done
 end
 
@@ -114,7 +126,7 @@ begin "a dump goes through a pipe"
 shmq-rm -q again
 queue again
 shmq-dump jobs -o - | shmq-restore again -q
-want_same "$(shmq-dump again --text | md5sum)" "$(shmq-dump jobs --text | md5sum)" messages
+want_same "$(shmq-dump again --raw | md5sum)" "$(shmq-dump jobs --raw | md5sum)" messages
 end
 
 begin "restore stops at a full lane, says how to go on, and goes on there"
@@ -128,7 +140,7 @@ shmq-pop small --count 20003 >first
 run shmq-restore small --skip 20003 --when-full=wait old
 want_rc 0
 shmq-pop small --all >second
-want_same "$(cat first second | md5sum)" "$(shmq-dump jobs --text | md5sum)" messages
+want_same "$(cat first second | md5sum)" "$(shmq-dump jobs --raw | md5sum)" messages
 shmq-rm -q small
 end
 
@@ -138,7 +150,7 @@ shmq-restore small --lane normal --when-full=wait old >out 2>err &
 shmq-pop small --count 30008 --timeout 20s >taken
 wait $!
 want_same $? 0 'exit status'
-want_same "$(sum <taken)" "$(shmq-dump jobs --text | sum)" messages
+want_same "$(sum <taken)" "$(shmq-dump jobs --raw | sum)" messages
 shmq-rm -q small
 end
 
@@ -159,7 +171,7 @@ end
 begin "restore refuses a damaged file, says where, and pushes nothing of it"
 queue empty
 size=$(stat -c %s old)
-shmq-dump jobs --text >all
+shmq-dump jobs --raw >all
 for at in 0 9 300 488 500 600 $((size / 2)) $((size - 40)) $((size - 1)); do
 	cp old bad
 	printf '\377' | dd of=bad bs=1 seek="$at" conv=notrunc 2>/dev/null
@@ -188,7 +200,7 @@ run shmq-restore empty cut --partial -v
 want_rc 0
 n=$(sed -n 's/.*restored \([0-9]*\) messages.*/\1/p' err)
 [ "$n" -gt 1000 ] && [ "$n" -lt 30000 ] || fault "$n messages of half a file"
-want_same "$(shmq-dump empty --text | md5sum)" "$(head -n "$n" all | md5sum)" messages
+want_same "$(shmq-dump empty --raw | md5sum)" "$(head -n "$n" all | md5sum)" messages
 end
 
 begin "from a pipe no message of a damaged block gets into the queue"
@@ -200,21 +212,21 @@ cat bad | shmq-restore empty >out 2>err
 want_same $? 65 'exit status'
 n=$(sed -n 's/.* \([0-9]*\) messages restored.*/\1/p' err)
 [ "${n:-0}" -gt 1000 ] || fault "${n:-no} messages before the damage"
-want_same "$(shmq-dump empty --text | md5sum)" "$(head -n "$n" all | md5sum)" messages
+want_same "$(shmq-dump empty --raw | md5sum)" "$(head -n "$n" all | md5sum)" messages
 shmq-rm -q empty
 end
 
 # ---- moving to a file ------------------------------------------------------------------
 
 begin "drain moves everything but dead letters, and restore brings it back"
-all=$(shmq-dump jobs/high --text; shmq-dump jobs/normal --text)
+all=$(shmq-dump jobs/high --raw; shmq-dump jobs/normal --raw)
 run shmq-drain jobs --to d1 --until-empty -v
 want_rc 0
 want_part err 'moved 30003 messages of jobs to d1'
-want_same "$(shmq-dump jobs --text | wc -l)" 5 'dead letters'
+want_same "$(shmq-dump jobs --raw | wc -l)" 5 'dead letters'
 run shmq-restore jobs d1
 want_rc 0
-want_same "$(shmq-dump jobs/high --text; shmq-dump jobs/normal --text)" "$all" messages
+want_same "$(shmq-dump jobs/high --raw; shmq-dump jobs/normal --raw)" "$all" messages
 run shmq-drain jobs --to d1 --until-empty
 want_rc 73
 want_part err 'd1 exists   (choose another name: nothing is overwritten)'
@@ -224,14 +236,14 @@ want_same "$(shmq-restore --check d2 -v 2>&1)" 'd2: 5 messages of jobs, all whol
 run shmq-drain jobs --to d3 --count 7
 want_rc 0
 want_same "$(shmq-stat jobs --json | grep -c '"held": [1-9]')" 0 'lanes with messages in hand'
-want_same "$(shmq-dump jobs --text | wc -l)" 29996 'what is left'
+want_same "$(shmq-dump jobs --raw | wc -l)" 29996 'what is left'
 end
 
 begin "drain --to - releases what the pipe took"
 shmq-drain jobs --to - --until-empty | shmq-restore --check -v >out 2>err
 want_same "$?" 0 'exit status'
 want_part err '29996 messages of jobs, all whole'
-want_same "$(shmq-dump jobs --text | wc -l)" 0 'what is left'
+want_same "$(shmq-dump jobs --raw | wc -l)" 0 'what is left'
 end
 
 begin "drain without --until-empty waits for more, and ends well on a signal"
@@ -254,10 +266,10 @@ fill jobs 1 30000
 want_same $? 74 'exit status'
 want_part err 'd5: '
 shmq-restore --check d5 --partial >out 2>err || fault "what was written is not whole"
-shmq-dump jobs --text >left
+shmq-dump jobs --raw >left
 queue got
 shmq-restore got d5 --partial -q
-shmq-dump got --text >>left
+shmq-dump got --raw >>left
 want_same "$(sort -u left | md5sum)" "$(lines 1 30000 | sort | md5sum)" messages
 shmq-rm -q got
 shmq-pop jobs --all >/dev/null
@@ -285,13 +297,13 @@ killed() {
 		if [ -s f ]; then
 			queue got
 			shmq-restore got f --partial -q 2>/dev/null
-			shmq-dump got --text >in_file
+			shmq-dump got --raw >in_file
 			shmq-rm -q got
 		fi
 		shmq-dump k --hex | awk '/, delivered /{ again = 1 }
 			/^  000000/ { if (again) { sub(/^[^|]*[|]/, ""); sub(/:.*/, ""); print } again = 0 }' |
 			sort >flagged
-		shmq-dump k --text >in_queue
+		shmq-dump k --raw >in_queue
 		sort in_file in_queue | uniq -d >twice
 		both=$((both + $(wc -l <twice)))
 		[ "$(sort -u in_file in_queue | md5sum)" = "$expected" ] || {
