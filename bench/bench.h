@@ -3,7 +3,7 @@
  * bench.h - what the throughput harness and its contenders share.
  *
  * A contender moves items of one fixed size from producer processes to consumer
- * processes. Its calls never wait: full and empty are returned, and what to do
+ * processes, or threads if it knows nothing else. Its calls never wait: full and empty are returned, and what to do
  * then is the harness' decision, the same for everybody.
  */
 #ifndef BENCH_H
@@ -28,10 +28,12 @@ struct bench_shape {
 
 /*
  * One queue under test. setup and teardown run in the parent, before the
- * children are forked and after they have ended; attach runs in the child.
+ * children are forked and after they have ended; attach runs in the child, which is
+ * one process or thread for each end.
  */
 struct bench_contender {
 	const char *name;
+	int threads; /* its ends are threads of one process */
 
 	/* 0; -ENOTSUP or -ENOSYS: this machine or shape is not for it (skipped,
 	 * *@why says so); any other negative errno is a failure. */
@@ -73,7 +75,26 @@ int bench_run(const struct bench_contender *c, const struct bench_shape *shape,
  */
 double bench_hop_ns(void);
 
+/* A contender whose package was not there when the benchmark was built. */
+#define BENCH_NOT_BUILT(contender, package)                                            \
+	static int contender##_setup(const struct bench_shape *shape, const char **why) \
+	{                                                                               \
+		(void)shape;                                                            \
+		*why = "not built, it needs " package;                                  \
+		return -95; /* ENOTSUP */                                               \
+	}                                                                               \
+	const struct bench_contender bench_##contender = {                              \
+		.name = #contender, .setup = contender##_setup}
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 extern const struct bench_contender bench_shmq, bench_ring, bench_pipe, bench_mqueue;
 extern const struct bench_contender bench_shmq_in_push, bench_shmq_in_pop;
+extern const struct bench_contender bench_mutex, bench_ck, bench_rte, bench_boost;
+extern const struct bench_contender bench_moodycamel, bench_segqueue, bench_vecdeque;
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -21,7 +21,9 @@
 
 static const struct bench_contender *const all[] = {&bench_shmq, &bench_ring, &bench_pipe,
 						    &bench_mqueue, &bench_shmq_in_push,
-						    &bench_shmq_in_pop};
+						    &bench_shmq_in_pop, &bench_mutex, &bench_ck,
+						    &bench_rte, &bench_boost, &bench_moodycamel,
+						    &bench_segqueue, &bench_vecdeque};
 #define NR_ALL (sizeof all / sizeof all[0])
 
 struct options {
@@ -52,8 +54,10 @@ static const struct argp_option option_list[] = {
 	{"capacity", OPT_CAPACITY, "N", 0, "Items per lane (65536)", 0},
 	{"runs", OPT_RUNS, "N", 0, "Runs of each contender (5)", 0},
 	{"duration", OPT_DURATION, "SECONDS", 0, "Measured time of a run (1)", 0},
-	{"contender", 'c', "NAME,...", 0, "Of shmq, ring, pipe, mqueue, shmq-in-push and shmq-in-pop: with a process "
-	 "stopped there (shmq,ring)", 0},
+	{"contender", 'c', "NAME,...", 0,
+	 "Of shmq, ring, mutex, ck, rte, boost, pipe, mqueue, between threads moodycamel, "
+	 "segqueue and vecdeque, and shmq-in-push and shmq-in-pop: with a process stopped "
+	 "there; or all (shmq,ring)", 0},
 	{"free", OPT_FREE, NULL, 0,
 	 "Never pin processes to processors (done where each can have its own)", 0},
 	{"json", OPT_JSON, NULL, 0, "One JSON object a line instead of the table", 0},
@@ -120,6 +124,11 @@ static void parse_contenders(struct options *o, struct argp_state *st, char *arg
 
 	memset(o->chosen, 0, sizeof o->chosen);
 	for (; (word = strtok_r(arg, ",", &save)); arg = NULL) {
+		if (!strcmp(word, "all")) {
+			for (i = 0; i < NR_ALL; i++)
+				o->chosen[i] = 1;
+			continue;
+		}
 		for (i = 0; i < NR_ALL && strcmp(word, all[i]->name); i++)
 			;
 		if (i == NR_ALL)

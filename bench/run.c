@@ -2,7 +2,8 @@
 /*
  * run.c - one run: children, start, measured window, drain, verification.
  *
- * Producers and consumers are processes forked before they attach. The rate is what
+ * Producers and consumers are processes forked before they attach, or the threads of
+ * one that is. The rate is what
  * consumers took between two looks of the parent, both under full traffic. Whoever
  * finds the queue full or empty tries again: with growing pauses, then it gives the
  * processor away; the policy is the same for every contender.
@@ -11,6 +12,7 @@
  * must have arrived: as many, with the same sum, and the same sum of hashes.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -59,7 +61,10 @@ struct worker {
 	struct board *board;
 	struct report *report;
 	void *end;
+	int index;  /* of its report, and of its processor */
 	int number; /* among the producers or the consumers */
+	int pin;
+	uint64_t next[BENCH_MAX_PROCS][BENCH_MAX_LANES]; /* item that a consumer expects */
 	struct iovec items[BENCH_MAX_BATCH];
 };
 
@@ -187,21 +192,21 @@ static void produce(struct worker *w)
 	w->c->detach(w->end);
 }
 
-static void check_item(struct worker *w, const struct iovec *iov,
-		       uint64_t next[][BENCH_MAX_LANES])
+static void check_item(struct worker *w, const struct iovec *iov)
 {
 	const struct item *it = iov->iov_base;
+	uint64_t *next;
 	struct tally *t;
 
 	if (iov->iov_len != w->shape->size || !item_intact(it, w->shape->size) ||
 	    it->producer >= w->shape->producers || it->lane >= w->shape->lanes)
 		give_up(w, "item %llu of producer %u is damaged",
 			(unsigned long long)it->seq, it->producer);
-	if (it->seq < next[it->producer][it->lane])
+	next = &w->next[it->producer][it->lane];
+	if (it->seq < *next)
 		give_up(w, "producer %u lane %u: item %llu after %llu", it->producer,
-			it->lane, (unsigned long long)it->seq,
-			(unsigned long long)next[it->producer][it->lane] - 1);
-	next[it->producer][it->lane] = it->seq + 1;
+			it->lane, (unsigned long long)it->seq, (unsigned long long)*next - 1);
+	*next = it->seq + 1;
 	t = &w->report->from[it->producer];
 	t->count++;
 	t->sum += it->seq;
@@ -211,7 +216,6 @@ static void check_item(struct worker *w, const struct iovec *iov,
 /* The first empty answer after the last producer has gone is the end. */
 static void consume(struct worker *w)
 {
-	static uint64_t next[BENCH_MAX_PROCS][BENCH_MAX_LANES];
 	uint64_t moved = 0;
 	unsigned tries = 0;
 	int got, i, last = 0;
@@ -222,7 +226,7 @@ static void consume(struct worker *w)
 		if (got < 0)
 			give_up(w, "pop: %s", strerror(-got));
 		for (i = 0; i < got; i++)
-			check_item(w, &w->items[i], next);
+			check_item(w, &w->items[i]);
 		if (got) {
 			moved += (uint64_t)got;
 			atomic_store_explicit(&w->report->moved, moved,
@@ -248,10 +252,45 @@ static void pin_to(int cpu)
 	sched_setaffinity(0, sizeof set, &set);
 }
 
-static pid_t start(const struct worker *proto, int index, int pin)
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	int producers = w->shape->producers;
+
+	if (w->pin)
+		pin_to(w->index);
+	w->report = &w->board->reports[w->index];
+	w->number = w->index < producers ? w->index : w->index - producers;
+	if (w->index < producers)
+		produce(w);
+	else
+		consume(w);
+	return NULL;
+}
+
+static void work_in_threads(const struct worker *proto)
+{
+	int i, n = proto->shape->producers + proto->shape->consumers;
+	pthread_t threads[2 * BENCH_MAX_PROCS];
+
+	for (i = 0; i < n; i++) {
+		struct worker *w = malloc(sizeof *w);
+
+		if (!w)
+			_exit(1);
+		*w = *proto;
+		w->index = i;
+		if (pthread_create(&threads[i], NULL, work, w))
+			_exit(1);
+	}
+	for (i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* A process: of one end, or of all if they are threads. */
+static pid_t start(const struct worker *proto, int index)
 {
 	struct worker w = *proto;
-	int producers = w.shape->producers;
 	pid_t pid = fork();
 
 	if (pid)
@@ -259,14 +298,11 @@ static pid_t start(const struct worker *proto, int index, int pin)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGINT, SIG_IGN); /* the parent ends the run in order */
 	signal(SIGTERM, SIG_DFL);
-	if (pin)
-		pin_to(index);
-	w.report = &w.board->reports[index];
-	w.number = index < producers ? index : index - producers;
-	if (index < producers)
-		produce(&w);
+	w.index = index;
+	if (w.c->threads)
+		work_in_threads(&w);
 	else
-		consume(&w);
+		work(&w);
 	_exit(0);
 }
 
@@ -387,23 +423,24 @@ static int run_children(const struct bench_contender *c, const struct bench_shap
 			double seconds, int pin, struct board *b,
 			struct bench_result *res)
 {
-	struct worker proto = {.c = c, .shape = shape, .board = b};
+	struct worker proto = {.c = c, .shape = shape, .board = b, .pin = pin};
 	pid_t pids[BENCH_MAX_PROCS];
-	int i, err, n = shape->producers + shape->consumers;
+	int ends = shape->producers + shape->consumers, n = c->threads ? 1 : ends;
+	int i, err;
 
 	for (i = 0; i < n; i++) {
-		pids[i] = start(&proto, i, pin);
+		pids[i] = start(&proto, i);
 		if (pids[i] < 0)
 			break;
 	}
-	err = i < n ? -EAGAIN : await_ready(b, n);
+	err = i < n ? -EAGAIN : await_ready(b, ends);
 	if (err)
 		while (i--)
 			kill(pids[i], SIGKILL);
 	else
 		res->rate = measure(b, shape, seconds);
 	if (reap(pids, n) || err) {
-		first_complaint(b, n, res);
+		first_complaint(b, ends, res);
 		return -EBADE;
 	}
 	return verify(b, shape, res);
