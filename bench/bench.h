@@ -48,6 +48,9 @@ struct bench_contender {
 	 * pop_n takes from the highest lane that has items first. */
 	int (*push_n)(void *end, int lane, const struct iovec *items, int n);
 	int (*pop_n)(void *end, struct iovec *items, int n);
+
+	/* 1 an item of @lane, 0, or a negative errno. NULL: it can not choose. */
+	int (*pop_lane)(void *end, int lane, struct iovec *item);
 };
 
 /* What one run of a contender gave. */

@@ -74,7 +74,8 @@ static int boost_pop_n(void *end, struct iovec *items, int n)
 }
 
 const struct bench_contender bench_boost = {"boost",      0,            boost_setup, boost_teardown,
-					    boost_attach, boost_detach, boost_push_n, boost_pop_n};
+					    boost_attach, boost_detach, boost_push_n, boost_pop_n,
+					    nullptr};
 #else
 BENCH_NOT_BUILT(boost, "a C++ compiler and libboost-dev");
 #endif

@@ -96,7 +96,8 @@ static int moodycamel_pop_n(void *e, struct iovec *items, int n)
 
 const struct bench_contender bench_moodycamel = {
 	"moodycamel",      1,                 moodycamel_setup,  moodycamel_teardown,
-	moodycamel_attach, moodycamel_detach, moodycamel_push_n, moodycamel_pop_n};
+	moodycamel_attach, moodycamel_detach, moodycamel_push_n, moodycamel_pop_n,
+	nullptr};
 #else
 BENCH_NOT_BUILT(moodycamel, "a C++ compiler and libconcurrentqueue-dev");
 #endif

@@ -96,22 +96,34 @@ static int mutex_push_n(void *end, int lane, const struct iovec *items, int n)
 	return i;
 }
 
+static int pop_some(int lane, struct iovec *items, int n)
+{
+	struct ring *r = ring_of(lane);
+	int i;
+
+	lock(r);
+	for (i = 0; i < n && r->head != r->tail; i++) {
+		memcpy(items[i].iov_base, item_at(r, r->head), m.size);
+		r->head++;
+	}
+	pthread_mutex_unlock(&r->mutex);
+	return i;
+}
+
 static int mutex_pop_n(void *end, struct iovec *items, int n)
 {
 	int i = 0;
 
 	(void)end;
-	for (int lane = 0; lane < m.nr_lanes && !i; lane++) {
-		struct ring *r = ring_of(lane);
-
-		lock(r);
-		for (; i < n && r->head != r->tail; i++) {
-			memcpy(items[i].iov_base, item_at(r, r->head), m.size);
-			r->head++;
-		}
-		pthread_mutex_unlock(&r->mutex);
-	}
+	for (int lane = 0; lane < m.nr_lanes && !i; lane++)
+		i = pop_some(lane, items, n);
 	return i;
+}
+
+static int mutex_pop_lane(void *end, int lane, struct iovec *item)
+{
+	(void)end;
+	return pop_some(lane, item, 1);
 }
 
 const struct bench_contender bench_mutex = {
@@ -122,4 +134,5 @@ const struct bench_contender bench_mutex = {
 	.detach = mutex_detach,
 	.push_n = mutex_push_n,
 	.pop_n = mutex_pop_n,
+	.pop_lane = mutex_pop_lane,
 };

@@ -131,6 +131,13 @@ static int ring_pop_n(void *end, struct iovec *items, int n)
 	return i;
 }
 
+static int ring_pop_lane(void *end, int lane, struct iovec *item)
+{
+	const struct ring_end *e = end;
+
+	return ring_pop(e, e->lanes[lane], item->iov_base);
+}
+
 static int ring_setup(const struct bench_shape *shape, const char **why)
 {
 	struct ring_end *e = &shared_end;
@@ -181,4 +188,5 @@ const struct bench_contender bench_ring = {
 	.detach = free,
 	.push_n = ring_push_n,
 	.pop_n = ring_pop_n,
+	.pop_lane = ring_pop_lane,
 };

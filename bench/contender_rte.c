@@ -94,22 +94,33 @@ static int rte_push_n(void *end, int lane, const struct iovec *items, int n)
 	return (int)got;
 }
 
+static int pop_some(int lane, struct iovec *items, int n)
+{
+	struct rte_ring_zc_data z;
+	unsigned got = rte_ring_dequeue_zc_burst_elem_start(rings[lane], (unsigned)size,
+							    (unsigned)n, &z, NULL);
+
+	for (unsigned i = 0; i < got; i++)
+		copy(items[i].iov_base, slot(&z, i));
+	if (got)
+		rte_ring_dequeue_zc_elem_finish(rings[lane], got);
+	return (int)got;
+}
+
 static int rte_pop_n(void *end, struct iovec *items, int n)
 {
-	unsigned got = 0;
+	int got = 0;
 
 	(void)end;
-	for (int lane = 0; lane < nr_lanes && !got; lane++) {
-		struct rte_ring_zc_data z;
+	for (int lane = 0; lane < nr_lanes && !got; lane++)
+		got = pop_some(lane, items, n);
+	return got;
+}
 
-		got = rte_ring_dequeue_zc_burst_elem_start(rings[lane], (unsigned)size,
-							   (unsigned)n, &z, NULL);
-		for (unsigned i = 0; i < got; i++)
-			copy(items[i].iov_base, slot(&z, i));
-		if (got)
-			rte_ring_dequeue_zc_elem_finish(rings[lane], got);
-	}
-	return (int)got;
+static int rte_pop_lane(void *end, int lane, struct iovec *item)
+{
+	(void)end;
+	return pop_some(lane, item, 1);
 }
 
 const struct bench_contender bench_rte = {
@@ -120,6 +131,7 @@ const struct bench_contender bench_rte = {
 	.detach = rte_detach,
 	.push_n = rte_push_n,
 	.pop_n = rte_pop_n,
+	.pop_lane = rte_pop_lane,
 };
 #else
 BENCH_NOT_BUILT(rte, "libdpdk-dev");
