@@ -22,6 +22,20 @@ TIMEOUT = 180  # seconds a test may take
 
 # name, file, old text (must occur exactly once), new text, tests that should notice
 BUGS = [
+    ("the window grows without a look at gen", "lib/fast.h",
+     """	return atomic_load_explicit(&v->lane->gen, memory_order_acquire) == v->gen; /* MARK */
+""",
+     """	return true;
+""", "sched linear"),
+    ("the window grows over a hole", "lib/fast.h",
+     """				 memory_order_acquire) != v->pop.full)
+		return false;
+	v->near_left--;
+""",
+     """				 memory_order_acquire) == 1)
+		return false;
+	v->near_left--;
+""", "lane sched linear"),
     ("a ring that descriptors do not hear", "lib/bell.c",
      """	sys_futex_wake(&w->rings, INT_MAX, UINT32_MAX);
 	sys_touch(q->map->fd);
