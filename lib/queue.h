@@ -156,6 +156,7 @@ struct shmq {
 	uint32_t me;
 	bool observer;
 	bool must_fence;   /* membarrier() of others does not reach this process */
+	uint32_t calm;     /* wakes in a row that found nobody: see wait.c */
 	uint32_t busy;     /* enum busy */
 	uint64_t record;   /* what my record says; the shared copy is for the others */
 	uint64_t reserved; /* the ticket that is reserved, and where */
