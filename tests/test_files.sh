@@ -96,6 +96,19 @@ want_part out 'high  #1  6 B'
 want_part out '  000000  75 72 67 65 6e 74                                |urgent|'
 end
 
+begin "a lane or a queue that is not there is named"
+for command in 'dump jobs/none --raw' 'drain jobs/none --to none' 'restore jobs --lane none jobs.shmqd'; do
+	run shmq-$command
+	want_rc 66
+	want_part err 'jobs has no lane none; it has: high normal dead'
+done
+for command in 'dump none --raw' 'drain none --to none' 'restore none jobs.shmqd'; do
+	run shmq-$command
+	want_rc 66
+	want_part err 'none: no such queue'
+done
+end
+
 begin "dump does not overwrite without --force, and then only when the copy is whole"
 run shmq-dump jobs -o jobs.shmqd
 want_rc 73

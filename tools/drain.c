@@ -244,15 +244,19 @@ int main(int argc, char **argv)
 	rc = tool_open(&d.q, &st, a.from.name, a.open_flags | SHMQ_PREFAULT);
 	if (!rc && *a.from.lane)
 		rc = tool_lane(&st, a.from.lane, &d.lane);
-	if (rc)
+	if (rc) {
+		shmq_close(d.q);
 		return rc;
+	}
+	out = !strcmp(a.to, "-");
+	fd = out ? STDOUT_FILENO : make_file(a.to);
+	if (fd < 0) {
+		shmq_close(d.q);
+		return EX_CANTCREAT;
+	}
 	d.leases = calloc(HELD_MAX, sizeof(*d.leases));
 	if (!d.leases)
 		return tool_fail(-ENOMEM, "memory for messages in hand", NULL);
-	out = !strcmp(a.to, "-");
-	fd = out ? STDOUT_FILENO : make_file(a.to);
-	if (fd < 0)
-		return EX_CANTCREAT;
 	rc = sink_open(&d.sink, fd, out ? "standard output" : a.to, file_room(st.item_size));
 	if (!rc)
 		rc = file_begin(&d.w, d.sink, &st);

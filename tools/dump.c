@@ -290,7 +290,7 @@ int main(int argc, char **argv)
 	struct args a = {.count = UINT64_MAX};
 	struct shmq_walk *walk = NULL;
 	struct tool_view v;
-	struct shmq *q;
+	struct shmq *q = NULL;
 	uint64_t n;
 	int lane = SHMQ_ANY_LANE, rc;
 
@@ -301,18 +301,20 @@ int main(int argc, char **argv)
 	if (rc < 0)
 		return tool_fail(rc, a.from.name, shmq_detail());
 	rc = *a.from.lane ? tool_lane(&v.st, a.from.lane, &lane) : 0;
-	if (rc)
-		return rc;
-	rc = shmq_open(&q, a.from.name, SHMQ_OBSERVE | SHMQ_PREFAULT);
-	if (rc < 0)
-		return tool_fail(rc, a.from.name, shmq_detail());
-	rc = shmq_walk_begin(q, lane, &walk);
-	if (rc < 0)
-		rc = tool_fail(rc, a.from.name, NULL);
-	else if (a.form == FORM_FILE)
-		rc = dump_to_file(&a, &v.st, walk);
-	else
-		rc = copy_all(&a, &v.st, walk, NULL, &n);
+	if (!rc) {
+		rc = shmq_open(&q, a.from.name, SHMQ_OBSERVE | SHMQ_PREFAULT);
+		if (rc < 0)
+			rc = tool_fail(rc, a.from.name, shmq_detail());
+	}
+	if (!rc) {
+		rc = shmq_walk_begin(q, lane, &walk);
+		if (rc < 0)
+			rc = tool_fail(rc, a.from.name, NULL);
+		else if (a.form == FORM_FILE)
+			rc = dump_to_file(&a, &v.st, walk);
+		else
+			rc = copy_all(&a, &v.st, walk, NULL, &n);
+	}
 	shmq_walk_end(walk);
 	shmq_close(q);
 	tool_forget(&v);

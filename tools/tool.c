@@ -231,7 +231,10 @@ int tool_fail(int err, const char *what, const char *detail)
 	char words[256];
 	bool more = detail && *detail;
 
-	shmq_strerror(err, words, sizeof(words));
+	if (err == -ENOENT)
+		strcpy(words, "no such queue"); /* it has other meanings for programs */
+	else
+		shmq_strerror(err, words, sizeof(words));
 	tool_error("%s: %s%s%s%s%s", what, words, more ? " (" : "", more ? detail : "",
 		   more ? ")" : "", next_step(err));
 	return tool_exit_code(err);
