@@ -164,6 +164,8 @@ static int unfinished(const struct file_reader *r)
 
 static int unreadable(const struct file_reader *r, ssize_t err)
 {
+	if (err == -EINTR && tool_signal)
+		return 128 + tool_signal;
 	tool_error("%s: at byte %ju: %s", r->path, (uintmax_t)r->offset, strerror((int)-err));
 	return EX_IOERR;
 }
