@@ -142,6 +142,38 @@ START_TEST(who_pops_several_lanes_is_told_of_each)
 }
 END_TEST
 
+/* By priority, one for each wake-up: the empty lanes are looked at before it. */
+START_TEST(who_takes_one_of_several_lanes_is_told_of_the_next)
+{
+	struct shmq *q = create_attach("q", 3, 128, 8), *other = attach("q");
+	struct shmq_lease lease[100];
+	int fd = shmq_pollfd(q, SHMQ_READABLE);
+	char buf[8];
+
+	for (int i = 0; i < 100; i++)
+		must_eq(shmq_push(other, 2, "item", 4, 0), 0);
+	for (int i = 0; i < 100; i++) {
+		int order = _i == 1 ? i % 2 : 0;
+
+		must(told(q, fd), "item %d", i);
+		must_eq(shmq_pop(q, order, buf, 8, NULL, 0), -EAGAIN);
+		must_eq(shmq_pop(q, 1 - order, buf, 8, NULL, 0), -EAGAIN);
+		if (_i == 2)
+			must_eq(shmq_peek(q, 2, &lease[i], 0), 0);
+		else
+			must_eq(shmq_pop(q, 2, buf, 8, NULL, 0), 4);
+	}
+	for (int lane = 0; lane < 3; lane++)
+		goes_quiet(q, lane, fd);
+	must_eq(shmq_push(other, 2, "item", 4, 0), 0);
+	must(told(q, fd));
+	goes_quiet(q, 0, fd); /* and asks for no other any more */
+	goes_quiet(q, 1, fd);
+	shmq_close(other);
+	shmq_close(q);
+}
+END_TEST
+
 /* As goes_quiet(), for room. */
 static void stays_full(struct shmq *q, int lane, int fd)
 {
@@ -425,14 +457,46 @@ START_TEST(a_poller_stopped_while_it_drains_takes_nothing_away)
 END_TEST
 
 static struct shmq *pusher;
+static int push_lane;
 
 static void push_hook(const char *name)
 {
 	if (strcmp(name, "bell:drained") || !pusher)
 		return;
-	must_eq(shmq_push(pusher, 0, "item", 4, 0), 0);
+	must_eq(shmq_push(pusher, push_lane, "item", 4, 0), 0);
 	pusher = NULL;
 }
+
+/* The bit that the push has cleared is set again by one who was about to set it: the
+ * other poller must not take its lane for one that nobody has rung for. */
+START_TEST(a_bit_that_another_poller_sets_again_hides_no_ring)
+{
+	struct shmq *q = create_attach("q", 2, 4, 8), *late = attach("q"), *other = attach("q");
+	int fd = shmq_pollfd(q, SHMQ_READABLE);
+	char buf[8];
+	ssize_t n;
+
+	must(shmq_pollfd(late, SHMQ_READABLE) >= 0);
+	for (int i = 0; i < 20; i++) {
+		goes_quiet(q, 0, fd);
+		goes_quiet(q, 1, fd);
+		pusher = other;
+		push_lane = 1;
+		shmq_point_hook = push_hook;
+		n = shmq_pop(late, 1, buf, 8, NULL, 0);
+		shmq_point_hook = NULL;
+		must_eq(n, 4);
+		must(told(q, fd));
+		must_eq(shmq_pop(q, 0, buf, 8, NULL, 0), -EAGAIN);
+		must(told(q, fd), "round %d", i);
+		must_eq(shmq_push(other, 1, "item", 4, 0), 0);
+		must_eq(shmq_pop(q, 1, buf, 8, NULL, 0), 4);
+	}
+	shmq_close(other);
+	shmq_close(late);
+	shmq_close(q);
+}
+END_TEST
 
 /* The first pop has found nothing, and nobody who pushes knows yet that it is polled. */
 START_TEST(an_item_that_comes_before_the_bits_are_set_is_seen)
@@ -709,6 +773,7 @@ int main(void)
 	tcase_add_test(c, it_is_readable_while_there_is_an_item);
 	tcase_add_test(c, every_call_that_finds_nothing_makes_it_quiet);
 	tcase_add_test(c, who_pops_several_lanes_is_told_of_each);
+	tcase_add_loop_test(c, who_takes_one_of_several_lanes_is_told_of_the_next, 0, 3);
 	tcase_add_test(c, it_is_readable_while_there_is_room);
 	tcase_add_test(c, one_for_both_is_readable_when_either_is);
 	tcase_add_test(c, it_works_after_unlink);
@@ -719,6 +784,7 @@ int main(void)
 	tcase_add_test(c, what_a_dead_consumer_held_comes_to_who_only_polls);
 	tcase_add_loop_test(c, a_poller_stopped_while_it_drains_takes_nothing_away, 0,
 			    ARRAY_LEN(draining));
+	tcase_add_test(c, a_bit_that_another_poller_sets_again_hides_no_ring);
 	tcase_add_test(c, an_item_that_comes_before_the_bits_are_set_is_seen);
 	tcase_add_test(c, without_inotify_it_ticks);
 	tcase_add_test(c, descriptors_of_others_are_left_alone);
