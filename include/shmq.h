@@ -221,8 +221,8 @@ SHMQ_API int shmq_open(struct shmq **out, const char *name, unsigned flags);
 
 /*
  * shmq_dup - one more handle of the same queue, for another thread of this
- * process; it shares the mapping of @q. Works after shmq_unlink() too.
- * Returns as shmq_open().
+ * process; it shares the mapping of @q. Works after shmq_unlink() too. Looks for the
+ * dead only if no participant slot is free. Returns as shmq_open().
  */
 SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out);
 

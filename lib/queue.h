@@ -110,7 +110,6 @@ struct view {
 	struct place pop_at;
 	uint32_t nr_watched;
 	uint32_t hot; /* looks that still wait for the next item: it may be near */
-	uint32_t near_left; /* items to be taken behind the window before tail is read */
 	word_t *sole;       /* the only watched slot, if there is but one, */
 	uint64_t sole_word; /* and its word when nothing was to be had there */
 	/* the long way */
@@ -128,10 +127,15 @@ struct bell {
 	int epoll;   /* what the caller polls; it holds the other two */
 	int inotify; /* 0: the system gives none */
 	int timer;
-	uint32_t quiet;  /* lanes that were found empty, or full: a bit each */
+	uint32_t quiet;  /* lanes that were found empty, or full, since the last ring: a bit
+	                    each */
+	uint32_t owed;   /* lanes that were asked for and may have something */
+	uint32_t looks;  /* in vain, while others are owed */
+	uint32_t rings;  /* as last seen */
 	uint64_t set_ns;   /* when the timer was wound up, CLOCK_MONOTONIC, */
 	uint64_t slice_ns; /* and for how long */
 	uint64_t moved;    /* by this handle, when it was quieted last */
+	uint64_t used[SHMQ_MAX_LANES]; /* the same of each lane, of this direction */
 };
 
 /* What keeps a handle from pushing, a bit each. */
