@@ -69,7 +69,7 @@ show() {
 
 # ---------------------------------------------------------------------------
 step 1/4 packages
-packages gcc libc6-dev meson ninja-build pkg-config check libjansson-dev scdoc
+packages gcc libc6-dev meson ninja-build pkg-config check libjansson-dev libxxhash-dev scdoc
 
 # ---------------------------------------------------------------------------
 step 2/4 build

@@ -91,7 +91,7 @@ extern "C" {
 #define SHMQ_LANE_CAPACITY_MAX (UINT64_C(1) << 25)
 
 #define SHMQ_ATTEMPTS_MAX 32        /* failed deliveries of an item, at most */
-#define SHMQ_LEASES_MAX 16384       /* items one handle may hold at a time */
+#define SHMQ_LEASES_MAX 262144      /* items one handle may hold at a time */
 
 #define SHMQ_DROP (-1)              /* no dead-letter lane */
 #define SHMQ_ANY_LANE (-1)          /* pop, peek: the highest lane that has an item; of
@@ -221,8 +221,8 @@ SHMQ_API int shmq_open(struct shmq **out, const char *name, unsigned flags);
 
 /*
  * shmq_dup - one more handle of the same queue, for another thread of this
- * process; it shares the mapping of @q. Works after shmq_unlink() too.
- * Returns as shmq_open().
+ * process; it shares the mapping of @q. Works after shmq_unlink() too. Looks for the
+ * dead only if no participant slot is free. Returns as shmq_open().
  */
 SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out);
 

@@ -18,6 +18,12 @@
  * The bits are cleared before the ring, so that who sets them after it is rung by the
  * next. While nobody polls none is set, and nobody makes a system call.
  *
+ * Who asks for one lane at a time drains what was rung for another, and who takes one item
+ * per wake-up leaves others behind. So a bell owes a look at each lane that was quiet when
+ * there was a ring, and at each from which the caller has taken something: it does not
+ * fall silent before they have been found empty, or have not been asked for any more in
+ * some looks. docs/model/bell.pml.
+ *
  * Dead or stopped between publication and ring: a timer in the same descriptor, wound up
  * by every pop that finds nothing, has the poller look again after a slice (SLICE_NS).
  * It is what finds dead participants too. Where the system gives no inotify instance
@@ -46,7 +52,7 @@ void bell_ring(struct shmq *q, enum wait_side side, uint32_t lanes)
 	if (!(atomic_fetch_and_explicit(&w->word, ~bits, memory_order_seq_cst) & bits))
 		return; /* somebody else rings */
 	POINT("ring:cleared"); /* Dead here: pollers look again within a slice. */
-	/* RING -> shmq_arm(): the bits are clear. */
+	/* RING -> shmq_arm(), owe(): the bits are clear. */
 	atomic_fetch_add_explicit(&w->rings, 1, memory_order_release);
 	sys_futex_wake(&w->rings, INT_MAX, UINT32_MAX);
 	sys_touch(q->map->fd);
@@ -82,12 +88,52 @@ static void slice_adapt(struct shmq *q, struct bell *b)
 	b->moved = moved;
 }
 
+/* Lanes from which this handle has taken something, or into which it has put something,
+ * since it was asked last. */
+static uint32_t lanes_used(struct shmq *q, struct bell *b, enum wait_side side)
+{
+	uint32_t i, lanes = 0;
+
+	for (i = 0; i < q->geo.nr_lanes; i++) {
+		struct tally *t = &q->self->tally[i];
+		/* What is held is not counted yet, but the view has moved on. */
+		uint64_t used = side == WAIT_ITEMS ? tally_get(&t->popped) + q->view[i].start :
+						     tally_get(&t->pushed);
+
+		if (used != b->used[i])
+			lanes |= 1u << i;
+		b->used[i] = used;
+	}
+	return lanes;
+}
+
+/* What @b owes the caller now that it has found @lanes empty. */
+static void owe(struct shmq *q, struct bell *b, enum wait_side side, uint32_t lanes)
+{
+	/* RING: who is drained has been counted. The polled bits would not do: others may
+	 * have set them again. */
+	uint32_t rings = atomic_load_explicit(&wakeup_of(q)->side[side].rings,
+					      memory_order_acquire);
+	uint32_t more = lanes_used(q, b, side);
+
+	if (rings != b->rings) { /* nobody knows for which of them */
+		more |= b->quiet;
+		b->quiet = 0;
+		b->rings = rings;
+	}
+	if (more)
+		b->looks = 0;
+	b->owed = (b->owed | more) & ~lanes;
+	/* Twice around, in whatever order: it does not ask for those any more. */
+	if (b->owed && ++b->looks > 2 * q->geo.nr_lanes)
+		b->owed = 0;
+}
+
 ssize_t bell_quieten(struct shmq *q, enum wait_side side, uint32_t lanes,
 		     ssize_t (*attempt)(void *arg), void *arg)
 {
 	struct bell *b = &q->bell[side];
 	uint64_t now = sys_monotonic_ns();
-	uint32_t polled;
 	ssize_t r;
 	KEEP_ERRNO;
 
@@ -99,20 +145,17 @@ ssize_t bell_quieten(struct shmq *q, enum wait_side side, uint32_t lanes,
 		slice_adapt(q, b);
 	if (now - b->set_ns >= b->slice_ns / 2)
 		wind(b, b->slice_ns, now);
-	/* PARK: of lanes that were found empty before: a bit that is clear says that
-	 * they were rung for, and we have just drained that. */
-	polled = atomic_load_explicit(&wakeup_of(q)->side[side].word, memory_order_seq_cst) >>
-		 WAIT_POLLED_SHIFT;
 	POINT("bell:drained"); /* Dead here, and below: nobody else's bell is changed. */
+	owe(q, b, side, lanes);
 	wait_announce(q, side, lanes << WAIT_POLLED_SHIFT, 0);
 	POINT("bell:polled"); /* Dead here: the next waker rings in vain. */
 	r = attempt(arg);
-	if (r == -EAGAIN && !(b->quiet & ~lanes & ~polled)) {
+	if (r == -EAGAIN)
 		b->quiet |= lanes;
-		return r;
-	}
-	b->quiet = 0; /* the caller is to look at all of its lanes again */
-	wind(b, 1, 0);
+	else
+		b->owed |= lanes;
+	if (b->owed)
+		wind(b, 1, 0);
 	return r;
 }
 
@@ -152,6 +195,7 @@ static int bell_fill(struct shmq *q, struct bell *b)
 	if (r < 0)
 		return r;
 	b->slice_ns = ALONE_NS;
+	b->owed = (1u << q->geo.nr_lanes) - 1;
 	r = sys_inotify(q->map->fd);
 	if (r < 0)
 		return 0;

@@ -29,7 +29,7 @@
  * PADS      pad: pad_max, map, then PAD    admit: pad_max, map         where PADs may lie
  * JOIN      participant_join: state LIVE   everyone: state             identity, cleared record
  * PARK      wait.c: sleeper arms (CAS), membarrier, looks again; waker publishes, loads. See the trace there.
- * RING      bell_ring: rings (FAA)         shmq_arm: rings             the polled bits are clear
+ * RING      bell_ring: rings (FAA)         shmq_arm, owe: rings        the polled bits are clear
  */
 #ifndef SHMQ_LAYOUT_H
 #define SHMQ_LAYOUT_H

@@ -151,8 +151,6 @@ static int handle_make(struct shmq **out, struct mapping *m, bool observer)
 	}
 	views_init(q);
 	q->usable_lanes = observer ? 0 : q->geo.nr_lanes;
-	if (!observer)
-		recover_all(q, &q->opened); /* what a predecessor held is there at once */
 	*out = q;
 	return 0;
 }
@@ -175,9 +173,14 @@ SHMQ_API int shmq_open(struct shmq **out, const char *name, unsigned flags)
 	if (r < 0)
 		return r;
 	r = handle_make(out, m, flags & SHMQ_OBSERVE);
-	if (r == 0)
-		(*out)->no_spin = flags & SHMQ_NO_SPIN;
-	return r;
+	if (r < 0)
+		return r;
+	(*out)->no_spin = flags & SHMQ_NO_SPIN;
+	/* What a predecessor held is there at once. Who has a handle already is nobody's
+	 * successor: shmq_dup() does not ask after everybody. */
+	if (!(*out)->observer)
+		recover_all(*out, &(*out)->opened);
+	return 0;
 }
 
 SHMQ_API int shmq_dup(struct shmq *q, struct shmq **out)

@@ -127,10 +127,15 @@ struct bell {
 	int epoll;   /* what the caller polls; it holds the other two */
 	int inotify; /* 0: the system gives none */
 	int timer;
-	uint32_t quiet;  /* lanes that were found empty, or full: a bit each */
+	uint32_t quiet;  /* lanes that were found empty, or full, since the last ring: a bit
+	                    each */
+	uint32_t owed;   /* lanes that were asked for and may have something */
+	uint32_t looks;  /* in vain, while others are owed */
+	uint32_t rings;  /* as last seen */
 	uint64_t set_ns;   /* when the timer was wound up, CLOCK_MONOTONIC, */
 	uint64_t slice_ns; /* and for how long */
 	uint64_t moved;    /* by this handle, when it was quieted last */
+	uint64_t used[SHMQ_MAX_LANES]; /* the same of each lane, of this direction */
 };
 
 /* What keeps a handle from pushing, a bit each. */
@@ -155,6 +160,7 @@ struct shmq {
 	uint32_t me;
 	bool observer;
 	bool must_fence;   /* membarrier() of others does not reach this process */
+	uint32_t calm;     /* wakes in a row that found nobody: see wait.c */
 	uint32_t busy;     /* enum busy */
 	uint64_t record;   /* what my record says; the shared copy is for the others */
 	uint64_t reserved; /* the ticket that is reserved, and where */

@@ -16,9 +16,14 @@
  *
  * Publication is a plain store, so the load of the word may overtake it: the
  * sleeper pays for that with membarrier(), which runs a barrier on every CPU that
- * runs a registered process. A process that can not register fences on its own
- * wakes (must_fence); a sleeper that can not call it sets the fence bit, and
- * wakers fence. Every arming changes the word, so that a waker can tell whether
+ * runs a registered process. That costs far more than all the rest where consumers sleep
+ * and wake often, so a sleeper also sets the fence bit: a waker that sees it fences and
+ * loads again, a locked instruction more. Once a membarrier() has returned and the bit was
+ * set all the time (fenced), every waker either sees the bit or has been seen: the next
+ * sleepers need no membarrier(). Wakers who find nobody for CALM times take both bits
+ * back. A process that can not register fences on its own wakes (must_fence); a sleeper
+ * that can not call membarrier() sets the fence bit and hopes: until a waker that has not
+ * seen it yet has written its stores the sleeper may miss an item, for a slice. Every arming changes the word, so that a waker can tell whether
  * somebody armed after its futex_wake(); armed bits are per lane, because
  * futex_wake() counts only the sleepers that share the lane.
  *
@@ -34,10 +39,22 @@
 #include <limits.h>
 
 #define SPIN_MAX 256u
+#define CALM 64 /* wakes that found nobody: more will */
 
 static futex_t *word_of(struct shmq *q, enum wait_side side)
 {
 	return &wakeup_of(q)->side[side].word;
+}
+
+/* @w was found without sleepers: does it pay to fence for them any longer? */
+static void wake_calm(struct shmq *q, futex_t *word, uint32_t w)
+{
+	if ((w & (WAIT_FENCE | WAIT_FENCED)) != (WAIT_FENCE | WAIT_FENCED) || ++q->calm < CALM)
+		return;
+	q->calm = 0;
+	/* PARK: unchanged means that nobody armed since. */
+	atomic_compare_exchange_strong_explicit(word, &w, w & ~(WAIT_FENCE | WAIT_FENCED),
+						memory_order_seq_cst, memory_order_relaxed);
 }
 
 void wake_slow(struct shmq *q, enum wait_side side, unsigned lane, int n, uint32_t w)
@@ -46,10 +63,15 @@ void wake_slow(struct shmq *q, enum wait_side side, unsigned lane, int n, uint32
 	uint32_t bit = 1u << lane, next;
 	KEEP_ERRNO;
 
-	if (w & WAIT_FENCE) { /* PARK: a sleeper could not use membarrier() */
+	if (w & WAIT_FENCE) { /* PARK: sleepers may have done without membarrier() */
 		atomic_thread_fence(memory_order_seq_cst);
 		w = atomic_load_explicit(word, memory_order_seq_cst); /* PARK */
 	}
+	if (!(w & (WAIT_ARMED | WAIT_POLLED))) {
+		wake_calm(q, word, w);
+		return;
+	}
+	q->calm = 0;
 	if (w & bit << WAIT_POLLED_SHIFT)
 		bell_ring(q, side, bit);
 	do {
@@ -86,16 +108,23 @@ uint32_t wait_announce(struct shmq *q, enum wait_side side, uint32_t bits, uint3
 	futex_t *word = word_of(q, side);
 	uint32_t w = atomic_load_explicit(word, memory_order_relaxed), next;
 
-	if (side == WAIT_ITEMS && q->must_fence)
+	if (side == WAIT_ITEMS)
 		bits |= WAIT_FENCE;
 	do {
 		next = (w + epoch) | bits;
 	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, /* PARK */
 							memory_order_seq_cst,
 							memory_order_relaxed));
-	/* PARK. Room is made by read-modify-writes, so nobody else has to be fenced. */
-	if (side == WAIT_ROOM || sys_membarrier() < 0)
-		atomic_thread_fence(memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst); /* PARK */
+	/* Room is made by read-modify-writes, so nobody else has to be fenced. */
+	if (side == WAIT_ROOM || w & WAIT_FENCED || sys_membarrier() < 0)
+		return next;
+	/* PARK: unchanged, so the fence bit was set all the time. */
+	w = next;
+	if (epoch && atomic_compare_exchange_strong_explicit(word, &w, next | WAIT_FENCED,
+							     memory_order_seq_cst,
+							     memory_order_relaxed))
+		next |= WAIT_FENCED;
 	return next;
 }
 

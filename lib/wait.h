@@ -5,13 +5,14 @@
 
 #include "queue.h"
 
-/* word: [epoch 15 | polled 8 | fence 1 | armed 8]. One armed bit per lane for those who
- * sleep, and one polled bit for those who are to be told: see bell.c. */
+/* word: [epoch 14 | fenced 1 | polled 8 | fence 1 | armed 8]. One armed bit per lane for
+ * those who sleep, and one polled bit for those who are to be told: see bell.c. */
 #define WAIT_ARMED 0xffu
 #define WAIT_FENCE 0x100u
 #define WAIT_POLLED_SHIFT 9
 #define WAIT_POLLED (0xffu << WAIT_POLLED_SHIFT)
-#define WAIT_EPOCH 0x20000u
+#define WAIT_FENCED 0x20000u
+#define WAIT_EPOCH 0x40000u
 
 #define SLICE_NS (50 * UINT64_C(1000000)) /* everybody who waits looks again after it */
 

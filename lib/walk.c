@@ -24,6 +24,7 @@ struct shmq_walk {
 	struct shmq *q;
 	uint32_t nr, at;   /* stretches, and the one that is next */
 	uint64_t ticket;   /* the next one of it */
+	uint64_t now;      /* when the walk began, if items have times */
 	struct stretch stretches[];
 };
 
@@ -82,6 +83,8 @@ SHMQ_API int shmq_walk_begin(struct shmq *q, int lane, struct shmq_walk **out)
 	if (!w)
 		return -ENOMEM;
 	*w = (struct shmq_walk){ .q = q };
+	if (q->geo.flags & SHMQ_STAMP)
+		w->now = sys_monotonic_ns();
 	stretches_find(w, lane);
 	*out = w;
 	return 0;
@@ -89,9 +92,9 @@ SHMQ_API int shmq_walk_begin(struct shmq *q, int lane, struct shmq_walk **out)
 
 /* Copy the item of @ticket if it waits: its length; -EAGAIN it does not; -EMSGSIZE. */
 static ssize_t copy_waiting(struct shmq *q, const struct stretch *e, uint64_t ticket, void *buf,
-			    size_t size, struct shmq_info *info)
+			    size_t size, uint64_t now, struct shmq_info *info)
 {
-	uint64_t slot = slot_index(q, e->segment, 0) + spread(q, ticket), w, pushed, now;
+	uint64_t slot = slot_index(q, e->segment, 0) + spread(q, ticket), w, pushed;
 	struct descriptor *d = descriptor_of(q, slot);
 	uint32_t len;
 
@@ -111,7 +114,6 @@ static ssize_t copy_waiting(struct shmq *q, const struct stretch *e, uint64_t ti
 	if (len > q->geo.item_size)
 		return -EBADMSG;
 	if (info) {
-		now = pushed ? sys_monotonic_ns() : 0;
 		*info = (struct shmq_info){ .len = len, .lane = (uint16_t)e->lane,
 					    .attempts = (uint16_t)(slot_attempts(w) + 1),
 					    .wait_ns = now > pushed ? now - pushed : 0 };
@@ -130,7 +132,8 @@ SHMQ_API ssize_t shmq_walk_next(struct shmq_walk *w, void *buf, size_t size,
 		const struct stretch *e = &w->stretches[w->at];
 
 		for (; w->ticket != e->end; w->ticket++) {
-			ssize_t r = copy_waiting(w->q, e, w->ticket, buf, size, info);
+			ssize_t r = copy_waiting(w->q, e, w->ticket, buf, size, w->now,
+						info);
 
 			if (r == -EAGAIN)
 				continue;

@@ -34,16 +34,28 @@ BUGS = [
      """""", "any"),
     ("no second look after the bits are set", "lib/bell.c",
      """	r = attempt(arg);
-	if (r == -EAGAIN && !(b->quiet & ~lanes & ~polled)) {
+	if (r == -EAGAIN)
 """,
      """	r = -EAGAIN;
-	if (!(b->quiet & ~lanes & ~polled)) {
+	if (r == -EAGAIN)
 """, "poll"),
     ("a ring for another lane is drained", "lib/bell.c",
-     """	if (r == -EAGAIN && !(b->quiet & ~lanes & ~polled)) {
+     """		more |= b->quiet;
 """,
-     """	if (r == -EAGAIN) {
+     """""", "poll"),
+    ("a ring is told by bits that others set again", "lib/bell.c",
+     """	if (rings != b->rings) {""",
+     """	if (b->quiet & ~(wakeup_of(q)->side[side].word >> WAIT_POLLED_SHIFT)) {""", "poll"),
+    ("a lane that has more is owed no look", "lib/bell.c",
+     """	b->owed = (b->owed | more) & ~lanes;
+""",
+     """	b->owed = more & ~lanes;
 """, "poll"),
+    ("a lane is owed a look for ever", "lib/bell.c",
+     """	if (b->owed && ++b->looks > 2 * q->geo.nr_lanes)
+		b->owed = 0;
+""",
+     """""", "poll"),
     ("the timer of a bell is not wound up", "lib/bell.c",
      """		wind(b, b->slice_ns, now);
 """,

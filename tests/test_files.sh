@@ -50,8 +50,11 @@ queue() { # NAME: three lanes, a dead-letter lane among them
 	shmq-create -q "$1" --lane high:64 --lane normal:100K --lane dead:1K --dead-letter dead \
 		--msg-size 300 "${2:---max-attempts=32}"
 }
-fill() { # NAME FIRST LAST: numbers, with some length
-	seq "$2" "$3" | sed 's/.*/&:message &/' | shmq-push -q "$1/normal"
+lines() { # FIRST LAST: long enough that thousands fill several blocks
+	seq "$1" "$2" | sed 's/.*/&:message & is one of many, and each of them has a few more words than it needs/'
+}
+fill() { # NAME FIRST LAST
+	lines "$2" "$3" | shmq-push -q "$1/normal"
 }
 sum() { sort | md5sum; }
 
@@ -71,14 +74,39 @@ run shmq-restore --check jobs.shmqd -v
 want_rc 0
 want_part err 'jobs.shmqd: 30008 messages of jobs, all whole'
 want_same "$(shmq-stat jobs --json)" "$before" 'what stat says'
-run shmq-dump jobs/high --text
+run shmq-dump jobs/high --raw
 want_rc 0
 want_same "$(cat out)" "$(printf 'urgent\nwith\ttab\n\n')" text
-run shmq-dump jobs --text -n 1
+run shmq-dump jobs --raw -n 1
 want_same "$(cat out)" urgent 'the first'
+run shmq-dump jobs/high --text
+want_part out 'high  #2  '
+want_part out '  8 B  with.tab'
+run shmq-dump jobs/high --json
+want_part out '{"lane":"high","number":1,"bytes":6,"wait_ns":'
+want_part out ',"deliveries":0,"text":"with\ttab"}'
+printf 'a\0\377' | shmq-push -q jobs/high --delimiter x
+run shmq-dump jobs/high --json
+want_part out '"bytes":3,'
+want_part out '"hex":"6100ff"}'
+shmq-drain -q jobs/high --to gone --count 4
+shmq-push -q jobs/high urgent 'with	tab' ''
 run shmq-dump jobs/high --hex -n 2
-want_part out 'high message 1, 6 bytes'
+want_part out 'high  #1  6 B'
 want_part out '  000000  75 72 67 65 6e 74                                |urgent|'
+end
+
+begin "a lane or a queue that is not there is named"
+for command in 'dump jobs/none --raw' 'drain jobs/none --to none' 'restore jobs --lane none jobs.shmqd'; do
+	run shmq-$command
+	want_rc 66
+	want_part err 'jobs has no lane none; it has: high normal dead'
+done
+for command in 'dump none --raw' 'drain none --to none' 'restore none jobs.shmqd'; do
+	run shmq-$command
+	want_rc 66
+	want_part err 'none: no such queue'
+done
 end
 
 begin "dump does not overwrite without --force, and then only when the copy is whole"
@@ -103,7 +131,7 @@ want_rc 0
 want_part err 'restored 30008 messages to again'
 run shmq-dump again -o again.shmqd
 for lane in high normal dead; do
-	want_same "$(shmq-dump again/$lane --text | md5sum)" "$(shmq-dump jobs/$lane --text | md5sum)" $lane
+	want_same "$(shmq-dump again/$lane --raw | md5sum)" "$(shmq-dump jobs/$lane --raw | md5sum)" $lane
 done
 end
 
@@ -111,7 +139,7 @@ begin "a dump goes through a pipe"
 shmq-rm -q again
 queue again
 shmq-dump jobs -o - | shmq-restore again -q
-want_same "$(shmq-dump again --text | md5sum)" "$(shmq-dump jobs --text | md5sum)" messages
+want_same "$(shmq-dump again --raw | md5sum)" "$(shmq-dump jobs --raw | md5sum)" messages
 end
 
 begin "restore stops at a full lane, says how to go on, and goes on there"
@@ -125,18 +153,17 @@ shmq-pop small --count 20003 >first
 run shmq-restore small --skip 20003 --when-full=wait old
 want_rc 0
 shmq-pop small --all >second
-shmq-pop small/dead --all >>second
-want_same "$(cat first second | md5sum)" "$(shmq-dump jobs --text | md5sum)" messages
+want_same "$(cat first second | md5sum)" "$(shmq-dump jobs --raw | md5sum)" messages
 shmq-rm -q small
 end
 
 begin "restore --when-full=wait waits for room"
 shmq-create -q small --lane normal:100 --msg-size 300
 shmq-restore small --lane normal --when-full=wait old >out 2>err &
-shmq-pop small --count 30008 >taken
+shmq-pop small --count 30008 --timeout 20s >taken
 wait $!
 want_same $? 0 'exit status'
-want_same "$(sum <taken)" "$(shmq-dump jobs --text | sum)" messages
+want_same "$(sum <taken)" "$(shmq-dump jobs --raw | sum)" messages
 shmq-rm -q small
 end
 
@@ -147,7 +174,7 @@ want_rc 66
 want_part err 'old has messages of a lane high   (--lane LANE puts all into one)'
 run shmq-restore other old --lane any
 want_rc 65
-want_part err 'old: message 4 has 11 bytes, other takes 8'
+want_part err 'old: message 4 has 79 bytes, other takes 8'
 want_part err '3 messages restored'
 shmq-rm -q other
 end
@@ -157,6 +184,7 @@ end
 begin "restore refuses a damaged file, says where, and pushes nothing of it"
 queue empty
 size=$(stat -c %s old)
+shmq-dump jobs --raw >all
 for at in 0 9 300 488 500 600 $((size / 2)) $((size - 40)) $((size - 1)); do
 	cp old bad
 	printf '\377' | dd of=bad bs=1 seek="$at" conv=notrunc 2>/dev/null
@@ -185,7 +213,7 @@ run shmq-restore empty cut --partial -v
 want_rc 0
 n=$(sed -n 's/.*restored \([0-9]*\) messages.*/\1/p' err)
 [ "$n" -gt 1000 ] && [ "$n" -lt 30000 ] || fault "$n messages of half a file"
-want_same "$(shmq-dump empty --text | md5sum)" "$(shmq-dump jobs --text | head -n "$n" | md5sum)" messages
+want_same "$(shmq-dump empty --raw | md5sum)" "$(head -n "$n" all | md5sum)" messages
 end
 
 begin "from a pipe no message of a damaged block gets into the queue"
@@ -193,24 +221,25 @@ shmq-rm -q empty
 queue empty
 cp old bad
 printf '\377' | dd of=bad bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
-shmq-restore empty <bad >out 2>err
+cat bad | shmq-restore empty >out 2>err
 want_same $? 65 'exit status'
 n=$(sed -n 's/.* \([0-9]*\) messages restored.*/\1/p' err)
-want_same "$(shmq-dump empty --text | md5sum)" "$(shmq-dump jobs --text | head -n "$n" | md5sum)" messages
+[ "${n:-0}" -gt 1000 ] || fault "${n:-no} messages before the damage"
+want_same "$(shmq-dump empty --raw | md5sum)" "$(head -n "$n" all | md5sum)" messages
 shmq-rm -q empty
 end
 
 # ---- moving to a file ------------------------------------------------------------------
 
 begin "drain moves everything but dead letters, and restore brings it back"
-all=$(shmq-dump jobs/high --text; shmq-dump jobs/normal --text)
+all=$(shmq-dump jobs/high --raw; shmq-dump jobs/normal --raw)
 run shmq-drain jobs --to d1 --until-empty -v
 want_rc 0
 want_part err 'moved 30003 messages of jobs to d1'
-want_same "$(shmq-dump jobs --text | wc -l)" 5 'dead letters'
+want_same "$(shmq-dump jobs --raw | wc -l)" 5 'dead letters'
 run shmq-restore jobs d1
 want_rc 0
-want_same "$(shmq-dump jobs/high --text; shmq-dump jobs/normal --text)" "$all" messages
+want_same "$(shmq-dump jobs/high --raw; shmq-dump jobs/normal --raw)" "$all" messages
 run shmq-drain jobs --to d1 --until-empty
 want_rc 73
 want_part err 'd1 exists   (choose another name: nothing is overwritten)'
@@ -219,26 +248,26 @@ want_rc 0
 want_same "$(shmq-restore --check d2 -v 2>&1)" 'd2: 5 messages of jobs, all whole' 'dead letters'
 run shmq-drain jobs --to d3 --count 7
 want_rc 0
-want_same "$(shmq-stat jobs --json | grep -c '"held": 0')" 3 'lanes with nothing in hand'
-want_same "$(shmq-dump jobs --text | wc -l)" 29996 'what is left'
+want_same "$(shmq-stat jobs --json | grep -c '"held": [1-9]')" 0 'lanes with messages in hand'
+want_same "$(shmq-dump jobs --raw | wc -l)" 29996 'what is left'
 end
 
 begin "drain --to - releases what the pipe took"
 shmq-drain jobs --to - --until-empty | shmq-restore --check -v >out 2>err
 want_same "$?" 0 'exit status'
 want_part err '29996 messages of jobs, all whole'
-want_same "$(shmq-dump jobs --text | wc -l)" 0 'what is left'
+want_same "$(shmq-dump jobs --raw | wc -l)" 0 'what is left'
 end
 
-begin "drain without --until-empty waits for more, and ends well on Ctrl-C"
+begin "drain without --until-empty waits for more, and ends well on a signal"
 shmq-drain jobs --to d4 >out 2>err &
 p=$!
 for i in 1 2 3; do
 	fill jobs $i $i
 	sleep 0.3
 done
-want_same "$(shmq-stat jobs --json | grep -c '"held": 0')" 3 'lanes with nothing in hand'
-kill -INT $p
+want_same "$(shmq-stat jobs --json | grep -c '"held": [1-9]')" 0 'lanes with messages in hand'
+kill -TERM $p # a shell has its children ignore Ctrl-C
 wait $p
 want_same $? 0 'exit status'
 want_same "$(shmq-restore --check d4 -v 2>&1)" 'd4: 3 messages of jobs, all whole' file
@@ -246,15 +275,15 @@ end
 
 begin "drain that cannot write puts everything back"
 fill jobs 1 30000
-(ulimit -f 600; trap '' XFSZ; shmq-drain jobs --to d5 --until-empty >out 2>err)
+(ulimit -f 4000; trap '' XFSZ; shmq-drain jobs --to d5 --until-empty >out 2>err)
 want_same $? 74 'exit status'
 want_part err 'd5: '
 shmq-restore --check d5 --partial >out 2>err || fault "what was written is not whole"
-shmq-dump jobs --text >left
+shmq-dump jobs --raw >left
 queue got
 shmq-restore got d5 --partial -q
-shmq-dump got --text >>left
-want_same "$(sort -u left | md5sum)" "$(seq 30000 | sed 's/.*/&:message &/' | sort | md5sum)" messages
+shmq-dump got --raw >>left
+want_same "$(sort -u left | md5sum)" "$(lines 1 30000 | sort | md5sum)" messages
 shmq-rm -q got
 shmq-pop jobs --all >/dev/null
 end
@@ -281,26 +310,27 @@ killed() {
 		if [ -s f ]; then
 			queue got
 			shmq-restore got f --partial -q 2>/dev/null
-			shmq-dump got --text >in_file
+			shmq-dump got --raw >in_file
 			shmq-rm -q got
 		fi
-		shmq-dump k --hex | sed -n 's/.*delivered.*/again/p; s/^  000000.*|\(.*\)|$/\1/p' >seen
-		grep -c again seen >flagged
-		shmq-dump k --text >in_queue
+		shmq-dump k --hex | awk '/, delivered /{ again = 1 }
+			/^  000000/ { if (again) { sub(/^[^|]*[|]/, ""); sub(/:.*/, ""); print } again = 0 }' |
+			sort >flagged
+		shmq-dump k --raw >in_queue
 		sort in_file in_queue | uniq -d >twice
 		both=$((both + $(wc -l <twice)))
 		[ "$(sort -u in_file in_queue | md5sum)" = "$expected" ] || {
 			fault "round $i: not all are there: $(sort -u in_file in_queue | wc -l)"
 			break
 		}
-		[ "$(wc -l <twice)" -le "$(cat flagged)" ] ||
-			fault "round $i: $(wc -l <twice) in both, $(cat flagged) delivered before"
+		n=$(cut -d: -f1 twice | sort | comm -23 - flagged | wc -l)
+		[ "$n" = 0 ] || fault "round $i: $n in both are not said to be delivered before"
 		shmq-rm -qf k
 	done
 	shmq-rm -qf k 2>/dev/null
 	echo "# $i kills; $cut files without an end; $both messages in file and queue" >&2
 }
-expected=$(seq 20000 | sed 's/.*/&:message &/' | sort | md5sum)
+expected=$(lines 1 20000 | sort | md5sum)
 
 begin "kill -9 of drain at any moment loses nothing"
 killed ''
@@ -321,14 +351,14 @@ if [ $rc = 77 ]; then
 	echo "ok $nr - $sentence # SKIP filters are not permitted"
 else
 	want_rc 0
-	want_part err ', by write'
+	want_part err ', by pwrite'
 	run "$without" -e EPERM io_uring shmq-drain jobs --to e2 --until-empty -v
 	want_rc 0
 	want_part err 'moved 1000 messages of jobs to e2'
-	want_part err ', by write'
+	want_part err ', by pwrite'
 	run env SHMQ_URING=0 shmq-restore jobs e2 -v
 	want_rc 0
-	want_part err 'restored 1000 messages to jobs'
+	want_part err 'restored 1000 messages to jobs, by pread'
 	end
 fi
 

@@ -182,7 +182,7 @@ END_TEST
 START_TEST(a_handle_holds_a_limited_number)
 {
 	struct shmq_config cfg = config(1, SHMQ_LEASES_MAX + 1, 8);
-	static struct shmq_lease l[SHMQ_LEASES_MAX + 1];
+	struct shmq_lease *l = calloc(SHMQ_LEASES_MAX + 1, sizeof *l);
 	struct shmq *q;
 	int i;
 
@@ -202,6 +202,7 @@ START_TEST(a_handle_holds_a_limited_number)
 		if (i != 7)
 			pop_expect(q, 0, (uint64_t)i, 2);
 	shmq_close(q);
+	free(l);
 }
 END_TEST
 

@@ -839,6 +839,45 @@ START_TEST(a_handle_that_is_closed_gives_back_what_it_holds_at_once)
 }
 END_TEST
 
+static int dies_attached(void *arg)
+{
+	attach("q");
+	return arg != NULL;
+}
+
+static uint32_t nr_dead(struct shmq *q)
+{
+	struct shmq_stat st;
+
+	stat_of(q, &st);
+	return st.nr_dead;
+}
+
+/* A thousand threads would ask a million times. */
+START_TEST(another_handle_looks_for_the_dead_only_if_it_has_to)
+{
+	struct shmq_config c = config(1, 4, 8);
+	struct shmq *q, *other, *third;
+
+	c.max_participants = 3;
+	must_eq(shmq_create("q", &c), 0);
+	q = attach("q");
+	reap_ok(spawn(dies_attached, NULL));
+	must_eq(shmq_dup(q, &other), 0);
+	must_eq(nr_dead(q), 1);
+	must_eq(shmq_dup(q, &third), 0); /* takes the place of the dead one */
+	must_eq(nr_dead(q), 0);
+	shmq_close(third);
+	reap_ok(spawn(dies_attached, NULL));
+	must_eq(nr_dead(q), 1);
+	shmq_close(other);
+	other = attach("q"); /* a successor finds what its predecessor held */
+	must_eq(nr_dead(q), 0);
+	shmq_close(other);
+	shmq_close(q);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("life");
@@ -855,6 +894,7 @@ static Suite *suite(void)
 	t = suite_case(s, "recovery", 60);
 	tcase_add_loop_test(t, who_only_works_finds_the_dead_too, 0, 2 * NR_WORKERS);
 	tcase_add_test(t, a_handle_that_is_closed_gives_back_what_it_holds_at_once);
+	tcase_add_test(t, another_handle_looks_for_the_dead_only_if_it_has_to);
 	return s;
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_thousand.c - a thousand consumers asleep (half as many but in a long run, for each
- * that attaches asks after all others): a push wakes one of them, and what all must know
- * reaches all.
+ * test_thousand.c - a thousand consumers asleep: a push wakes one of them, and what all
+ * must know reaches all.
  *
  * What the library asks of the kernel is seen by standing before sys_futex_wake() (see
  * meson.build), for a sleeper also wakes by itself, to look for the dead.
@@ -13,9 +12,8 @@
 
 #include "sys.h"
 
-enum { PROCESSES = 8, MAX_THREADS = 125, HELD = 64 };
+enum { PROCESSES = 8, THREADS = 125, HELD = 64 };
 
-static int threads; /* of a process */
 static long wakes, asked, woken; /* calls of this process, and what they came to */
 
 int __real_sys_futex_wake(_Atomic uint32_t *word, int n, uint32_t bits);
@@ -63,16 +61,16 @@ static void *consume(void *arg)
 
 static int sleepers(void *arg)
 {
-	pthread_t t[MAX_THREADS];
+	pthread_t t[THREADS];
 	pthread_attr_t attr;
 
 	(void)arg;
 	first = attach("q");
 	must_eq(pthread_attr_init(&attr), 0);
 	must_eq(pthread_attr_setstacksize(&attr, 128 << 10), 0);
-	for (int i = 0; i < threads; i++)
+	for (int i = 0; i < THREADS; i++)
 		must_eq(pthread_create(&t[i], &attr, consume, NULL), 0);
-	for (int i = 0; i < threads; i++)
+	for (int i = 0; i < THREADS; i++)
 		must_eq(pthread_join(t[i], NULL), 0);
 	shmq_close(first);
 	return 0;
@@ -106,7 +104,6 @@ START_TEST(a_push_wakes_one_and_all_are_told_what_all_must_know)
 	int got = 0;
 
 	setrlimit(RLIMIT_NOFILE, &limit);
-	threads = getenv("SHMQ_LONG") ? MAX_THREADS : MAX_THREADS / 2;
 	crowd = shared(sizeof(*crowd));
 	c.max_participants = SHMQ_PARTICIPANTS_MAX;
 	must_eq(shmq_create("q", &c), 0);
@@ -118,7 +115,7 @@ START_TEST(a_push_wakes_one_and_all_are_told_what_all_must_know)
 	}
 	for (int i = 0; i < PROCESSES; i++)
 		pid[i] = spawn(sleepers, NULL);
-	until(&crowd->ready, PROCESSES * threads);
+	until(&crowd->ready, PROCESSES * THREADS);
 
 	for (int i = 0; i < 20; i++) { /* one item, one wake-up */
 		begin_counting();
@@ -144,9 +141,9 @@ START_TEST(a_push_wakes_one_and_all_are_told_what_all_must_know)
 	until(&crowd->got, got += HELD);
 	must(woken >= 1);
 
-	for (int i = 0; i < PROCESSES * threads; i++)
+	for (int i = 0; i < PROCESSES * THREADS; i++)
 		must_eq(shmq_push(q, i % 2, &(uint64_t){ 0 }, 8, 60 * (int64_t)SECOND), 0);
-	until(&crowd->gone, PROCESSES * threads);
+	until(&crowd->gone, PROCESSES * THREADS);
 	reap_all(pid, PROCESSES);
 	must_eq(atomic_load(&crowd->got), got);
 	must_eq(atomic_load(&crowd->sum), got);

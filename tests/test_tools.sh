@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # The command-line tools from outside, as shells and people use them.
 #
-#   test_tools.sh DIRECTORY HOLD     where the built shmq-* commands are, and hold (holder.c)
+#   test_tools.sh DIRECTORY HOLD WITHOUT     where the built shmq-* commands are, and hold
+#                                            (holder.c) and without (without.c)
 #
 # Prints TAP. Queues are made in a directory of their own below /dev/shm, which is
 # removed at the end, as is every process that was started here.
@@ -10,9 +11,10 @@ set -u
 LC_ALL=C
 export LC_ALL
 
-[ $# = 2 ] && [ -x "$1/shmq-stat" ] && [ -x "$2" ] ||
-	{ echo "Bail out! usage: $0 DIRECTORY HOLD"; exit 64; }
+[ $# = 3 ] && [ -x "$1/shmq-stat" ] && [ -x "$2" ] && [ -x "$3" ] ||
+	{ echo "Bail out! usage: $0 DIRECTORY HOLD WITHOUT"; exit 64; }
 hold=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
+without=$(cd "$(dirname "$3")" && pwd)/$(basename "$3")
 PATH=$(cd "$1" && pwd):$PATH
 SHMQ_DIR=$(mktemp -d /dev/shm/shmq-test-XXXXXX) || { echo "Bail out! no /dev/shm"; exit 1; }
 export PATH SHMQ_DIR
@@ -1215,7 +1217,7 @@ end
 begin "messages in the dead-letter lane are never given up, and may be put there by hand"
 shmq-create plain --lane in:4 --lane dead:4 --max-attempts 1 --dead-letter dead
 shmq-push plain/dead 1
-run shmq-doctor plain -q
+run shmq-doctor --root "$T" plain -q
 want_none out
 run shmq-pop plain/dead --exec false
 want err 'shmq-pop: the command exited with 1; the message is back in plain/dead, delivery 1 of 1'
@@ -1341,6 +1343,63 @@ grep -Eq "^  ok    $SHMQ_DIR .*, [0-9.]+ MiB used by [0-9] queues\$" "$T/out" ||
 grep -Eq '^  ok    memory that may be locked: ' "$T/out" || fault "no limit"
 ! grep -q logind "$T/out" || fault "a word on logind, which is not there"
 end
+
+limits() { # INSTANCES WATCHES
+	mkdir -p "$T/root/proc/sys/fs/inotify"
+	echo "$1" >"$T/root/proc/sys/fs/inotify/max_user_instances"
+	echo "$2" >"$T/root/proc/sys/fs/inotify/max_user_watches"
+}
+watching() { ls -l "/proc/$p/fd" | grep -q inotify && grep -q ^inotify "/proc/$p"/fdinfo/*; }
+
+begin "doctor: inotify instances and watches of this user, enough and too few"
+tail -f "$T/out" >/dev/null 2>&1 &
+p=$! pids="$pids $!"
+soon watching
+limits 100000 200000
+run shmq-doctor --root "$T/root" jobs
+want_rc 0
+grep -Eq '^  ok    inotify: [1-9][0-9]* of 100000 instances and [1-9][0-9]* of 200000 watches ' \
+	"$T/out" || fault "no inotify"
+limits 5 200000
+run shmq-doctor --root "$T/root" jobs
+want_rc 1
+grep -Eq '^  WARN  [1-9][0-9]* of 5 inotify instances of this user are in use' "$T/out" ||
+	fault "no warning"
+want_part out '        fix: sysctl fs.inotify.max_user_instances=1024 '
+limits 100000 5
+run shmq-doctor --root "$T/root" --json jobs
+want_rc 1
+want_same "$(json '[(f["level"], f["section"]) for f in d["findings"] if f["id"] == "inotify"]')" \
+	"[('warn', 'machine')]" finding
+want_part out 'of 5 inotify watches of this user are in use'
+want_part out 'sysctl fs.inotify.max_user_watches=1024 '
+killed $p
+rm -r "$T/root/proc"
+end
+
+begin "doctor: no inotify instance is to be had"
+if unshare -Ur sh -c 'echo 0 >/proc/sys/user/max_inotify_instances' 2>"$T/why"; then
+	run unshare -Ur sh -c '
+		echo 0 >/proc/sys/user/max_inotify_instances
+		shmq-doctor --root "$1" jobs' sh "$T/root"
+	want_rc 1
+	want_part out '  WARN  no inotify instance is left for this user (Too many open files): '
+	want_part out '        fix: sysctl fs.inotify.max_user_instances=1024 '
+	end
+else
+	skip "no user namespace with limits of its own: $(cat "$T/why")"
+fi
+
+begin "doctor: inotify is refused"
+run "$without" -e EPERM inotify shmq-doctor --root "$T/root" jobs
+if grep -q '^1..0 # SKIP' "$T/out"; then
+	skip "filters of system calls are not permitted"
+else
+	want_rc 1
+	want_part out '  WARN  inotify is refused (Operation not permitted): descriptors of '
+	want_part out '        fix: have the profile of the container permit inotify_init1'
+	end
+fi
 
 begin "doctor and recover: a killed pop --exec, from the first look to the next pop"
 shmq-create --stamp doomed --lane high:4 --lane normal:4

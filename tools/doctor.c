@@ -27,7 +27,7 @@ static const struct argp_option options[] = {
 	{"quiet", 'q', NULL, 0, "only what is wrong", 0},
 	{"json", OPT_JSON, NULL, 0, "all of it, for programs (schema shmq-doctor/1)", 0},
 	{"root", OPT_ROOT, "DIR", 0,
-	 "read the configuration of logind below DIR (default: /)", 1},
+	 "read the configuration of the machine below DIR (default: /)", 1},
 	TOOL_OPT_HELP,
 	{0},
 };

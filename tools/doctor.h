@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * doctor.h - the parts of shmq-doctor: doctor.c reads the command line and prints what
- * was found, doctor_machine.c looks at the machine, doctor_queue.c at the queues,
- * doctor_process.c at the processes that use them. Nothing here changes anything.
+ * was found, doctor_machine.c and doctor_inotify.c look at the machine, doctor_queue.c at
+ * the queues, doctor_process.c at the processes that use them. Nothing here changes anything.
  */
 #ifndef SHMQ_DOCTOR_H
 #define SHMQ_DOCTOR_H
@@ -55,6 +55,10 @@ void *doctor_memory(void *p);
 /* ---- doctor_machine.c ---- */
 
 void doctor_machine(struct doctor *d);
+
+/* ---- doctor_inotify.c ---- */
+
+void doctor_inotify(struct doctor *d);
 
 /* ---- doctor_queue.c ---- */
 

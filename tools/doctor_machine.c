@@ -402,4 +402,5 @@ void doctor_machine(struct doctor *d)
 	check_directory(d);
 	check_logind(d);
 	check_memlock(d);
+	doctor_inotify(d);
 }

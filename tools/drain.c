@@ -15,10 +15,11 @@
 
 #include "file.h"
 
+/* How often a wait for messages looks around. */
+static const int64_t WAIT_NS = 200000000;
+
 enum { OPT_TO = 256, OPT_UNTIL_EMPTY, OPT_ANY_OWNER };
 
-/* How long a block may wait for more messages, and how often a wait looks around. */
-enum { LINGER_MS = 200 };
 
 struct args {
 	struct tool_target from;
@@ -83,133 +84,136 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* ---- moving ---- */
 
-/* The messages of one block. */
-struct batch {
-	struct shmq_lease *leases;
-	unsigned n;
-	uint64_t end; /* bytes of the file with it */
+/* Messages taken but not yet released, and blocks not yet safe: powers of two. */
+enum { HELD_MAX = SHMQ_LEASES_MAX, BLOCKS_MAX = 64 };
+
+/* A block that was put: safe, with the messages before @leases, at @end bytes of the file. */
+struct put {
+	uint64_t end, leases;
 };
 
 struct drain {
 	const struct args *args;
 	struct shmq *q;
 	int lane;
+	struct sink *sink;
 	struct file_writer w;
-	struct batch batch[2]; /* one is filled while the other is put onto the disk */
-	int at;
-	struct shmq_lease ahead; /* did not fit into the last block, */
-	bool has_ahead;          /* if there is one */
-	uint64_t taken;
+	struct shmq_lease *leases;    /* a ring of HELD_MAX: */
+	uint64_t taken, released;     /* messages in all */
+	struct put blocks[BLOCKS_MAX]; /* a ring as well */
+	uint64_t nr_put, nr_safe;
 };
 
-enum { BATCH_MAX = SHMQ_LEASES_MAX / 2 };
-
-/* They are safe. */
-static int release(struct drain *d, struct batch *b)
+static struct shmq_lease *lease(struct drain *d, uint64_t n)
 {
-	int r = 0;
-
-	for (unsigned i = 0; i < b->n; i++) {
-		int e = shmq_release(d->q, &b->leases[i]);
-
-		r = r < 0 ? r : e;
-	}
-	b->n = 0;
-	return r < 0 ? tool_fail(r, d->args->from.name, NULL) : 0;
+	return &d->leases[n % HELD_MAX];
 }
 
-/* Something failed: what is not safe goes back. */
-static void give_back(struct drain *d, struct batch *b)
+/* What is safe leaves the queue. */
+static int release_safe(struct drain *d)
 {
-	if (b->end && b->end <= sink_whole(d->w.sink)) {
-		release(d, b);
-		return;
-	}
-	while (b->n)
-		shmq_requeue(d->q, &b->leases[--b->n]);
-}
+	uint64_t safe = sink_safe(d->sink);
 
-/* Fill a block, waiting for the first message. 0; -EAGAIN there is none; -EINTR; errors. */
-static int fill(struct drain *d)
-{
-	struct batch *b = &d->batch[d->at];
-	bool wait = !d->args->until_empty && !d->batch[!d->at].n;
+	while (d->nr_safe < d->nr_put) {
+		const struct put *p = &d->blocks[d->nr_safe % BLOCKS_MAX];
 
-	while (b->n < BATCH_MAX && d->taken < d->args->count) {
-		struct shmq_lease *l = &b->leases[b->n];
-		int r = 0;
+		if (p->end > safe)
+			break;
+		for (; d->released < p->leases; d->released++) {
+			int r = shmq_release(d->q, lease(d, d->released));
 
-		if (d->has_ahead)
-			*l = d->ahead;
-		else
-			r = shmq_peek(d->q, d->lane, l,
-				      wait && !b->n ? LINGER_MS * INT64_C(1000000) : SHMQ_NOWAIT);
-		d->has_ahead = false;
-		if (r == -EAGAIN || r == -ETIMEDOUT)
-			return b->n ? 0 : -EAGAIN;
-		if (r < 0)
-			return b->n && r == -EINTR ? 0 : r;
-		if (file_full(&d->w, l->info.len)) {
-			d->ahead = *l;
-			d->has_ahead = true;
-			return 0;
+			if (r < 0)
+				return tool_fail(r, d->args->from.name, NULL);
 		}
-		file_add(&d->w, l->data, &l->info);
-		b->n++;
-		d->taken++;
+		d->nr_safe++;
 	}
 	return 0;
 }
 
+static int wait_safe(struct drain *d)
+{
+	int rc = sink_wait(d->sink);
+
+	return rc ? rc : release_safe(d);
+}
+
+static void count_put(struct drain *d)
+{
+	d->blocks[d->nr_put++ % BLOCKS_MAX] = (struct put){d->w.bytes, d->taken};
+}
+
+static int put(struct drain *d)
+{
+	int rc = 0;
+
+	while (!rc && d->nr_put - d->nr_safe == BLOCKS_MAX)
+		rc = wait_safe(d);
+	if (!rc)
+		rc = file_flush(&d->w);
+	if (rc)
+		return rc;
+	count_put(d);
+	tool_progress("moved", d->released, d->w.bytes);
+	return release_safe(d);
+}
+
+/* Nothing is there to take. 0; -1 that is the end; an exit code. */
+static int idle(struct drain *d)
+{
+	if (d->w.nr)
+		return put(d);
+	if (d->nr_safe < d->nr_put)
+		return wait_safe(d);
+	return d->args->until_empty ? -1 : 0;
+}
+
 static int move(struct drain *d)
 {
-	for (;;) {
-		struct batch *before = &d->batch[!d->at];
-		int r = fill(d), rc;
+	int rc = 0;
 
-		if (r == -EAGAIN && before->n) { /* nothing else to do: wait for the disk */
-			rc = sink_wait(d->w.sink);
-			if (!rc)
-				rc = release(d, before);
-			if (rc)
-				return rc;
+	while (!rc && !tool_signal && d->taken < d->args->count) {
+		struct shmq_lease *l = lease(d, d->taken);
+		bool wait = !d->args->until_empty && !d->w.nr && d->nr_safe == d->nr_put;
+		int r;
+
+		if (d->taken - d->released == HELD_MAX) {
+			rc = d->w.nr ? put(d) : wait_safe(d);
 			continue;
 		}
-		if (tool_signal || d->taken == d->args->count ||
-		    (r == -EAGAIN && d->args->until_empty))
-			return 0; /* what is in the block goes with the end */
-		if (r == -EAGAIN || r == -EINTR)
+		r = shmq_peek(d->q, d->lane, l, wait ? WAIT_NS : SHMQ_NOWAIT);
+		if (r == -EAGAIN || r == -ETIMEDOUT) {
+			rc = idle(d);
+			continue;
+		}
+		if (r == -EINTR)
 			continue;
 		if (r < 0)
 			return tool_fail(r, d->args->from.name, NULL);
-		rc = file_flush(&d->w, true); /* and the block before is done */
-		d->batch[d->at].end = d->w.bytes;
+		if (file_full(&d->w, l->info.len))
+			rc = put(d);
 		if (!rc)
-			rc = release(d, before);
-		if (rc)
-			return rc;
-		d->at = !d->at;
+			file_add(&d->w, l->data, &l->info);
+		d->taken++;
 	}
+	return rc == -1 ? 0 : rc;
 }
 
 static int drain(struct drain *d)
 {
 	int rc = move(d);
 
+	while (!rc && d->nr_put - d->nr_safe == BLOCKS_MAX)
+		rc = wait_safe(d);
 	if (!rc)
-		rc = file_end(&d->w, true);
-	for (int i = 0; i < 2; i++)
-		if (!rc)
-			rc = release(d, &d->batch[i]);
-	if (d->has_ahead)
-		shmq_requeue(d->q, &d->ahead);
-	if (rc) {
-		sink_wait(d->w.sink);
-		give_back(d, &d->batch[!d->at]);
-		d->batch[d->at].end = 0;
-		give_back(d, &d->batch[d->at]);
-		sink_cut(d->w.sink);
+		rc = file_end(&d->w);
+	if (!rc) {
+		count_put(d);
+		return release_safe(d);
 	}
+	sink_cut(d->sink);
+	release_safe(d);
+	while (d->taken > d->released) /* from the end, so that they are in order again */
+		shmq_requeue(d->q, lease(d, --d->taken));
 	return rc;
 }
 
@@ -229,7 +233,6 @@ int main(int argc, char **argv)
 	static const struct argp argp = {options, parse, "NAME[/LANE]", doc, NULL, NULL, NULL};
 	struct args a = {.count = UINT64_MAX};
 	struct drain d = {.args = &a, .lane = SHMQ_ANY_LANE};
-	struct sink *sink = NULL;
 	struct shmq_stat st;
 	char size[TOOL_HUMAN_MAX];
 	bool out;
@@ -238,34 +241,35 @@ int main(int argc, char **argv)
 	tool_init();
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
 	tool_signals();
-	rc = tool_open(&d.q, &st, a.from.name, a.open_flags);
+	rc = tool_open(&d.q, &st, a.from.name, a.open_flags | SHMQ_PREFAULT);
 	if (!rc && *a.from.lane)
 		rc = tool_lane(&st, a.from.lane, &d.lane);
-	if (rc)
+	if (rc) {
+		shmq_close(d.q);
 		return rc;
-	for (int i = 0; i < 2; i++) {
-		d.batch[i].leases = calloc(BATCH_MAX, sizeof(*d.batch[i].leases));
-		if (!d.batch[i].leases)
-			return tool_fail(-ENOMEM, "memory for a batch", NULL);
 	}
 	out = !strcmp(a.to, "-");
 	fd = out ? STDOUT_FILENO : make_file(a.to);
-	if (fd < 0)
+	if (fd < 0) {
+		shmq_close(d.q);
 		return EX_CANTCREAT;
-	rc = sink_open(&sink, fd, out ? "standard output" : a.to);
+	}
+	d.leases = calloc(HELD_MAX, sizeof(*d.leases));
+	if (!d.leases)
+		return tool_fail(-ENOMEM, "memory for messages in hand", NULL);
+	rc = sink_open(&d.sink, fd, out ? "standard output" : a.to, file_room(st.item_size));
 	if (!rc)
-		rc = file_begin(&d.w, sink, a.to, &st);
+		rc = file_begin(&d.w, d.sink, &st);
 	if (!rc)
 		rc = drain(&d);
-	if (d.w.messages || !rc)
-		tool_say("moved %ju message%s of %s to %s: %s%s%s", (uintmax_t)d.w.messages,
-			 tool_s(d.w.messages), a.from.name, out ? "standard output" : a.to,
-			 tool_bytes(d.w.bytes, size), tool_talk == TOOL_VERBOSE ? ", by " : "",
-			 tool_talk == TOOL_VERBOSE ? sink_engine(sink) : "");
-	sink_close(sink);
-	file_free(&d.w);
+	if (d.released || !rc)
+		tool_say("moved %ju message%s of %s to %s: %s%s%s", (uintmax_t)d.released,
+			 tool_s(d.released), a.from.name, out ? "standard output" : a.to,
+			 tool_bytes(sink_safe(d.sink), size),
+			 tool_talk == TOOL_VERBOSE ? ", by " : "",
+			 tool_talk == TOOL_VERBOSE ? sink_engine(d.sink) : "");
+	sink_close(d.sink);
 	shmq_close(d.q);
-	free(d.batch[0].leases);
-	free(d.batch[1].leases);
+	free(d.leases);
 	return tool_finish(rc);
 }

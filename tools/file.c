@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include "file.h"
@@ -49,19 +48,30 @@ static uint64_t block_hash(const struct file_block *b, const void *records)
 
 /* ---- writing ---- */
 
-int file_begin(struct file_writer *w, struct sink *sink, const char *path,
-	       const struct shmq_stat *st)
+size_t file_room(uint64_t item_size)
+{
+	return sizeof(struct file_head) + 2 * sizeof(struct file_block) + FILE_BLOCK_MAX +
+	       record_bytes(item_size);
+}
+
+/* Begin a block behind @used bytes of a buffer. */
+static int begin_block(struct file_writer *w, size_t used)
+{
+	w->buf = sink_buffer(w->sink);
+	w->begin = used;
+	w->used = used + sizeof(struct file_block);
+	w->nr = 0;
+	return w->buf ? 0 : sink_look(w->sink);
+}
+
+int file_begin(struct file_writer *w, struct sink *sink, const struct shmq_stat *st)
 {
 	struct file_head h = {.bytes = sizeof(h), .nr_lanes = st->nr_lanes,
 			      .item_size = st->item_size};
-	size_t room = sizeof(struct file_block) + FILE_BLOCK_MAX + record_bytes(st->item_size);
 	struct timespec now;
 	int rc;
 
-	*w = (struct file_writer){.path = path, .sink = sink, .used = sizeof(struct file_block)};
-	for (int i = 0; i < 2; i++)
-		if (posix_memalign((void **)&w->block[i], 4096, padded(room)))
-			return tool_fail(-ENOMEM, "memory for blocks", NULL);
+	*w = (struct file_writer){.sink = sink};
 	memcpy(h.magic, FILE_MAGIC, sizeof(h.magic));
 	clock_gettime(CLOCK_REALTIME, &now);
 	h.created_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
@@ -71,19 +81,20 @@ int file_begin(struct file_writer *w, struct sink *sink, const char *path,
 		h.lanes[i].capacity = st->lanes[i].capacity;
 	}
 	h.hash = head_hash(&h);
-	rc = sink_put(sink, &h, sizeof(h), false);
-	w->bytes = sizeof(h);
-	return rc ? rc : sink_wait(sink);
+	rc = begin_block(w, sizeof(h));
+	if (!rc)
+		memcpy(w->buf, &h, sizeof(h));
+	return rc;
 }
 
 bool file_full(const struct file_writer *w, size_t len)
 {
-	return w->nr && w->used + record_bytes(len) > sizeof(struct file_block) + FILE_BLOCK_MAX;
+	return w->nr && w->used + record_bytes(len) > w->begin + sizeof(struct file_block) + FILE_BLOCK_MAX;
 }
 
 void file_add(struct file_writer *w, const void *buf, const struct shmq_info *info)
 {
-	char *at = w->block[w->at] + w->used;
+	char *at = w->buf + w->used;
 	struct file_record r = {.len = info->len, .lane = info->lane, .attempts = info->attempts};
 
 	memcpy(at, &r, sizeof(r));
@@ -93,65 +104,47 @@ void file_add(struct file_writer *w, const void *buf, const struct shmq_info *in
 	w->nr++;
 }
 
-static int put(struct file_writer *w, const char *magic, bool sync)
+static void end_block(struct file_writer *w, const char *magic)
 {
-	char *block = w->block[w->at];
-	struct file_block b = {.bytes = (uint32_t)(w->used - sizeof(b)), .nr = w->nr,
+	char *block = w->buf + w->begin;
+	struct file_block b = {.bytes = (uint32_t)(w->used - w->begin - sizeof(b)), .nr = w->nr,
 			       .before = w->messages};
-	int rc;
 
 	memcpy(b.magic, magic, sizeof(b.magic));
 	b.hash = block_hash(&b, block + sizeof(b));
 	memcpy(block, &b, sizeof(b));
-	rc = sink_put(w->sink, block, w->used, sync);
 	w->messages += w->nr;
+}
+
+int file_flush(struct file_writer *w)
+{
+	int rc;
+
+	if (!w->nr)
+		return 0;
+	end_block(w, FILE_BLOCK);
 	w->bytes += w->used;
-	w->at = !w->at;
-	w->used = sizeof(b);
-	w->nr = 0;
-	return rc;
+	rc = sink_put(w->sink, w->used);
+	return rc ? rc : begin_block(w, 0);
 }
 
-int file_flush(struct file_writer *w, bool sync)
+int file_end(struct file_writer *w)
 {
-	return w->nr ? put(w, FILE_BLOCK, sync) : sink_wait(w->sink);
-}
+	int rc;
 
-int file_end(struct file_writer *w, bool sync)
-{
-	int rc = file_flush(w, false);
-
-	if (!rc)
-		rc = put(w, FILE_END, sync);
-	return rc ? rc : sink_wait(w->sink);
-}
-
-void file_free(struct file_writer *w)
-{
-	free(w->block[0]);
-	free(w->block[1]);
+	if (w->nr) {
+		end_block(w, FILE_BLOCK);
+		w->begin = w->used;
+		w->used += sizeof(struct file_block);
+		w->nr = 0;
+	}
+	end_block(w, FILE_END);
+	w->bytes += w->used;
+	rc = sink_put(w->sink, w->used);
+	return rc ? rc : sink_finish(w->sink);
 }
 
 /* ---- reading ---- */
-
-/* Read @len bytes: how many there were. */
-static ssize_t get(struct file_reader *r, void *buf, size_t len)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = read(r->fd, (char *)buf + done, len - done);
-
-		if (n < 0 && errno == EINTR && !tool_signal)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
-}
 
 static int damaged(const struct file_reader *r, const char *what)
 {
@@ -171,21 +164,89 @@ static int unfinished(const struct file_reader *r)
 
 static int unreadable(const struct file_reader *r, ssize_t err)
 {
+	if (err == -EINTR && tool_signal)
+		return 128 + tool_signal;
 	tool_error("%s: at byte %ju: %s", r->path, (uintmax_t)r->offset, strerror((int)-err));
 	return EX_IOERR;
 }
 
-int file_open(struct file_reader *r, int fd, const char *path, bool partial)
+static bool is_end(const struct file_block *b)
+{
+	return !memcmp(b->magic, FILE_END, sizeof(b->magic));
+}
+
+/* Begin to read what is behind the head of the next block: its records and another head. */
+static int read_ahead(struct file_reader *r)
+{
+	size_t len = r->next.bytes + sizeof(r->next);
+	int i = !r->in_hand;
+
+	if (len > FILE_BLOCK_MAX + record_bytes(SHMQ_ITEM_SIZE_MAX) + sizeof(r->next))
+		r->next.magic[0] = 0; /* no head */
+	if (r->next_bytes < sizeof(r->next) || !r->next.magic[0])
+		return 0;
+	if (len > r->room[i]) {
+		free(r->buf[i]);
+		r->room[i] = len;
+		r->buf[i] = malloc(len);
+		if (!r->buf[i])
+			return tool_fail(-ENOMEM, "memory for a block", NULL);
+	}
+	source_read(r->source, r->buf[i], len);
+	return 0;
+}
+
+/* Check the next block, and take it in hand. As file_next(). */
+static int next_block(struct file_reader *r)
+{
+	static const struct file_block zero;
+	const struct file_block b = r->next;
+	char *records = r->buf[!r->in_hand];
+	ssize_t n;
+
+	/* Zeros: the size of the file reached the disk, the block did not. */
+	if (r->next_bytes < sizeof(b) || !memcmp(&b, &zero, sizeof(b)))
+		return unfinished(r);
+	if (!is_end(&b) && memcmp(b.magic, FILE_BLOCK, sizeof(b.magic)) != 0)
+		return damaged(r, "no block begins there");
+	if (b.zero || b.before != r->messages || is_end(&b) != !b.nr || (is_end(&b) && b.bytes))
+		return damaged(r, "the head of the block is not as it was written");
+	n = source_wait(r->source);
+	if (n < 0)
+		return unreadable(r, n);
+	if (n < (ssize_t)b.bytes)
+		return unfinished(r);
+	if (b.hash != block_hash(&b, records))
+		return damaged(r, "the checksum of the block is wrong");
+	r->offset += sizeof(b) + b.bytes;
+	if (is_end(&b)) {
+		r->ended = true;
+		return n ? damaged(r, "something follows the end") : 0;
+	}
+	r->in_hand = !r->in_hand;
+	r->bytes = b.bytes;
+	r->at = 0;
+	r->left = b.nr;
+	r->next_bytes = (size_t)n - b.bytes;
+	memcpy(&r->next, records + b.bytes, r->next_bytes);
+	return read_ahead(r);
+}
+
+static int read_head(struct file_reader *r)
 {
 	struct file_head *h = &r->head;
 	ssize_t n;
 
-	*r = (struct file_reader){.fd = fd, .path = path, .partial = partial};
-	n = get(r, h, sizeof(*h));
+	r->offset = r->messages = r->left = 0;
+	r->ended = false;
+	source_read(r->source, h, sizeof(*h));
+	n = source_wait(r->source);
 	if (n < 0)
 		return unreadable(r, n);
+	if (!n)
+		return unfinished(r);
 	if (n < (ssize_t)sizeof(h->magic) || memcmp(h->magic, FILE_MAGIC, sizeof(h->magic)) != 0) {
-		tool_error("%s: not a file of shmq-dump or shmq-drain", path);
+		tool_error("%s: not a file of shmq-dump or shmq-drain", r->path);
 		return EX_DATAERR;
 	}
 	if (n < (ssize_t)sizeof(*h))
@@ -194,46 +255,28 @@ int file_open(struct file_reader *r, int fd, const char *path, bool partial)
 	    h->nr_lanes > SHMQ_MAX_LANES || h->item_size > SHMQ_ITEM_SIZE_MAX)
 		return damaged(r, "the head is not as it was written");
 	r->offset = sizeof(*h);
-	return 0;
+	source_read(r->source, &r->next, sizeof(r->next));
+	n = source_wait(r->source);
+	if (n < 0)
+		return unreadable(r, n);
+	r->next_bytes = (size_t)n;
+	return read_ahead(r);
 }
 
-/* The next block into memory. As file_next(). */
-static int next_block(struct file_reader *r)
+int file_open(struct file_reader *r, int fd, const char *path, bool partial)
 {
-	struct file_block b;
-	ssize_t n = get(r, &b, sizeof(b));
-	bool end;
+	int rc;
 
-	if (n < 0)
-		return unreadable(r, n);
-	if (n < (ssize_t)sizeof(b))
-		return unfinished(r);
-	end = !memcmp(b.magic, FILE_END, sizeof(b.magic));
-	if (!end && memcmp(b.magic, FILE_BLOCK, sizeof(b.magic)) != 0)
-		return damaged(r, "no block begins there");
-	if (b.zero || b.bytes > FILE_BLOCK_MAX + record_bytes(SHMQ_ITEM_SIZE_MAX) ||
-	    b.before != r->messages || end != !b.nr)
-		return damaged(r, "the head of the block is not as it was written");
-	if (b.bytes > r->room) {
-		free(r->records);
-		r->room = b.bytes;
-		r->records = malloc(r->room);
-		if (!r->records)
-			return tool_fail(-ENOMEM, "memory for a block", NULL);
-	}
-	n = get(r, r->records, b.bytes);
-	if (n < 0)
-		return unreadable(r, n);
-	if (n < (ssize_t)b.bytes)
-		return unfinished(r);
-	if (b.hash != block_hash(&b, r->records))
-		return damaged(r, "the checksum of the block is wrong");
-	r->offset += sizeof(b) + b.bytes;
-	r->bytes = b.bytes;
-	r->at = 0;
-	r->left = b.nr;
-	r->ended = end;
-	return 0;
+	*r = (struct file_reader){.path = path, .partial = partial};
+	rc = source_open(&r->source, fd);
+	return rc ? rc : read_head(r);
+}
+
+int file_rewind(struct file_reader *r)
+{
+	int rc = source_rewind(r->source);
+
+	return rc < 0 ? unreadable(r, rc) : read_head(r);
 }
 
 int file_next(struct file_reader *r, struct shmq_info *info, const void **buf)
@@ -251,12 +294,12 @@ int file_next(struct file_reader *r, struct shmq_info *info, const void **buf)
 	/* The checksum is right, but that does not make the writer honest. */
 	if (r->bytes - r->at < sizeof(rec))
 		return damaged(r, "a message is longer than its block");
-	memcpy(&rec, r->records + r->at, sizeof(rec));
+	memcpy(&rec, r->buf[r->in_hand] + r->at, sizeof(rec));
 	if (rec.len > r->head.item_size || rec.lane >= r->head.nr_lanes ||
 	    record_bytes(rec.len) > r->bytes - r->at)
 		return damaged(r, "a message is longer than its block, or of no lane");
 	*info = (struct shmq_info){.len = rec.len, .lane = rec.lane, .attempts = rec.attempts};
-	*buf = r->records + r->at + sizeof(rec);
+	*buf = r->buf[r->in_hand] + r->at + sizeof(rec);
 	r->at += record_bytes(rec.len);
 	r->left--;
 	r->messages++;
@@ -265,5 +308,7 @@ int file_next(struct file_reader *r, struct shmq_info *info, const void **buf)
 
 void file_close(struct file_reader *r)
 {
-	free(r->records);
+	source_close(r->source);
+	free(r->buf[0]);
+	free(r->buf[1]);
 }

@@ -10,6 +10,7 @@
 #ifndef SHMQ_FILE_H
 #define SHMQ_FILE_H
 
+#include "file_io.h"
 #include "tool.h"
 
 #define FILE_LANE_NAME 16
@@ -55,41 +56,42 @@ enum { FILE_BLOCK_MAX = 1 << 20 }; /* bytes of records, unless a single one is l
 /* ---- writing ---- */
 
 struct file_writer {
-	const char *path; /* for words */
 	struct sink *sink;
-	char *block[2]; /* one is filled while the other is written */
-	size_t used;    /* of block[at], its head included */
-	int at;
-	uint32_t nr;
-	uint64_t messages, bytes; /* in all; bytes of the file */
+	char *buf;           /* the sink's, to be filled */
+	size_t begin, used;  /* of the block in it; bytes in it */
+	uint32_t nr;         /* messages in the block */
+	uint64_t messages, bytes; /* in blocks that are put; bytes of the file with them */
 };
 
+/* Room that a buffer of a sink needs for messages of up to @item_size bytes. */
+size_t file_room(uint64_t item_size);
 /* Begin a file of @st in @sink. Exit codes. */
-int file_begin(struct file_writer *w, struct sink *sink, const char *path,
-	       const struct shmq_stat *st);
-/* Is the block so full that it should be written before a message of @len bytes? */
+int file_begin(struct file_writer *w, struct sink *sink, const struct shmq_stat *st);
+/* Is the block so full that it should be put before a message of @len bytes? */
 bool file_full(const struct file_writer *w, size_t len);
 void file_add(struct file_writer *w, const void *buf, const struct shmq_info *info);
-/* Write the block out and begin another; with @sync onto the disk. What was written before
- * is done when this returns, this block only after sink_wait(). */
-int file_flush(struct file_writer *w, bool sync);
-/* The last block, the end, and onto the disk. */
-int file_end(struct file_writer *w, bool sync);
-void file_free(struct file_writer *w);
+/* Put the block, if there is anything in it. */
+int file_flush(struct file_writer *w);
+/* The last block and the end; all safe and on the disk. */
+int file_end(struct file_writer *w);
 
 /* ---- reading ---- */
 
 struct file_reader {
 	const char *path;
-	int fd;
 	bool partial;
+	struct source *source;
 	struct file_head head;
-	uint64_t offset;  /* of the next block */
-	uint64_t messages; /* before it */
+	uint64_t offset;   /* of the block in hand */
+	uint64_t messages; /* before the next one */
 	bool ended;
-	char *records;
-	size_t bytes, room, at; /* of the records of this block, and the next one */
-	uint32_t left;
+	char *buf[2];      /* the records of the block in hand, and of the next, which is read */
+	size_t room[2];
+	int in_hand;
+	struct file_block next; /* its head, */
+	size_t next_bytes;      /* as far as the file has it */
+	size_t bytes, at;  /* of the block in hand, and where its next record is */
+	uint32_t left;     /* messages in it */
 };
 
 /* Read and check the head. @partial: an end is not missed aloud. Exit codes. */
@@ -99,24 +101,8 @@ int file_open(struct file_reader *r, int fd, const char *path, bool partial);
  * file has ended as it should; else an exit code. EX_NOINPUT: it ends without an end.
  */
 int file_next(struct file_reader *r, struct shmq_info *info, const void **buf);
+/* From the beginning again. */
+int file_rewind(struct file_reader *r);
 void file_close(struct file_reader *r);
-
-/* ---- where blocks go ---- */
-
-struct sink;
-
-/* A sink that writes to @fd. With io_uring if there is one and SHMQ_URING is not 0. */
-int sink_open(struct sink **out, int fd, const char *path);
-/* "io_uring" or "pwrite". */
-const char *sink_engine(const struct sink *s);
-/* Write @len bytes behind what was written, and with @sync have them on the disk. @buf stays
- * as it is until the next call of sink_put() or sink_wait(), which waits for it. */
-int sink_put(struct sink *s, const void *buf, size_t len, bool sync);
-int sink_wait(struct sink *s);
-/* Bytes that are as they should be, on the disk if that was asked for. */
-uint64_t sink_whole(const struct sink *s);
-/* Cut a file back to what was whole when sink_wait() last said so. */
-void sink_cut(struct sink *s);
-void sink_close(struct sink *s);
 
 #endif

@@ -96,11 +96,12 @@ struct restore {
 	const char *path;
 	struct shmq *q;
 	struct shmq_stat st;
-	int lanes[SHMQ_MAX_LANES]; /* of the queue, for those of the file */
+	int lanes[SHMQ_MAX_LANES]; /* of the queue, for those of the file; -1 not looked for */
 	struct file_reader file;
 	struct iovec batch[BATCH];
 	int n, lane;
-	uint64_t done; /* messages that are in the queue, or were skipped */
+	uint32_t used; /* lanes of the file that a check has seen messages of */
+	uint64_t restored;
 };
 
 /* Read to the end: 0 it is as it should be. */
@@ -110,38 +111,36 @@ static int check_all(struct restore *r)
 	const void *buf;
 	int rc;
 
-	do
+	for (;;) {
 		rc = tool_signal ? 128 + tool_signal : file_next(&r->file, &info, &buf);
-	while (!rc);
-	if (rc == -1 || (rc == EX_NOINPUT && r->args->partial))
-		return 0;
-	return rc;
+		if (rc)
+			break;
+		r->used |= 1u << info.lane;
+		tool_progress("checked", r->file.messages, r->file.offset);
+	}
+	return rc == -1 || (rc == EX_NOINPUT && r->args->partial) ? 0 : rc;
 }
 
-static int find_lanes(struct restore *r)
+/* The lane of the queue for lane @i of the file. */
+static int find_lane(struct restore *r, uint32_t i)
 {
-	for (uint32_t i = 0; i < r->file.head.nr_lanes; i++) {
-		struct file_lane *l = &r->file.head.lanes[i];
-		int rc;
+	struct file_lane *l = &r->file.head.lanes[i];
+	int rc;
 
-		l->name[sizeof(l->name) - 1] = 0;
-		tool_printable(l->name);
-		rc = tool_lane(&r->st, r->args->lane ? r->args->lane : l->name, &r->lanes[i]);
-		if (rc) {
-			if (!r->args->lane)
-				tool_error("%s has messages of a lane %s   (--lane LANE puts all "
-					   "into one)", r->path, l->name);
-			return rc;
-		}
-	}
-	return 0;
+	l->name[sizeof(l->name) - 1] = 0;
+	tool_printable(l->name);
+	rc = tool_lane(&r->st, r->args->lane ? r->args->lane : l->name, &r->lanes[i]);
+	if (rc && !r->args->lane)
+		tool_error("%s has messages of a lane %s   (--lane LANE puts all into one)",
+			   r->path, l->name);
+	return rc;
 }
 
 static void say_how_to_go_on(const struct restore *r)
 {
 	tool_error("%ju message%s restored\n  continue:  shmq-restore %s --skip %ju "
-		   "--when-full=wait%s%s%s %s", (uintmax_t)(r->done - r->args->skip),
-		   tool_s(r->done - r->args->skip), r->args->queue, (uintmax_t)r->done,
+		   "--when-full=wait%s%s%s %s", (uintmax_t)r->restored, tool_s(r->restored),
+		   r->args->queue, (uintmax_t)(r->args->skip + r->restored),
 		   r->args->partial ? " --partial" : "", r->args->lane ? " --lane " : "",
 		   r->args->lane ? r->args->lane : "", r->args->file ? r->args->file : "< FILE");
 }
@@ -166,9 +165,10 @@ static int flush(struct restore *r)
 		if (n < 0)
 			return tool_fail(n, r->args->queue, NULL);
 		at += n;
-		r->done += (uint64_t)n;
+		r->restored += (uint64_t)n;
 	}
 	r->n = 0;
+	tool_progress("restored", r->restored, r->file.offset);
 	return 0;
 }
 
@@ -189,10 +189,10 @@ static int restore_all(struct restore *r)
 		end = file_next(&r->file, &info, &buf);
 		if (end)
 			break;
-		if (r->file.messages <= r->args->skip) {
-			r->done = r->file.messages;
+		if (r->file.messages <= r->args->skip)
 			continue;
-		}
+		if (r->lanes[info.lane] < 0 && (rc = find_lane(r, info.lane)))
+			break;
 		if (info.len > r->st.item_size) {
 			rc = flush(r);
 			if (!rc)
@@ -214,39 +214,49 @@ static int restore_all(struct restore *r)
 	return rc;
 }
 
+static int restore(struct restore *r)
+{
+	const struct args *a = r->args;
+	int rc = tool_open(&r->q, &r->st, a->queue, a->open_flags | SHMQ_PREFAULT);
+
+	for (uint32_t i = 0; i < SHMQ_MAX_LANES; i++) {
+		r->lanes[i] = -1;
+		if (!rc && r->used & 1u << i)
+			rc = find_lane(r, i);
+	}
+	if (!rc)
+		rc = restore_all(r);
+	if (!rc && r->file.messages < a->skip) {
+		tool_error("--skip %ju: %s has only %ju messages", (uintmax_t)a->skip, r->path,
+			   (uintmax_t)r->file.messages);
+		rc = EX_DATAERR;
+	}
+	if (!rc)
+		tool_say("restored %ju message%s to %s%s%s", (uintmax_t)r->restored,
+			 tool_s(r->restored), a->queue, tool_talk == TOOL_VERBOSE ? ", by " : "",
+			 tool_talk == TOOL_VERBOSE ? source_engine(r->file.source) : "");
+	shmq_close(r->q);
+	return rc;
+}
+
 static int work(struct restore *r, int fd)
 {
 	const struct args *a = r->args;
 	struct stat st;
+	bool twice = !a->partial && !fstat(fd, &st) && S_ISREG(st.st_mode);
 	int rc = file_open(&r->file, fd, r->path, a->partial);
 
-	if (rc)
-		return rc;
-	if (a->check || (!fstat(fd, &st) && S_ISREG(st.st_mode))) {
+	if (!rc && (a->check || twice))
 		rc = check_all(r);
-		if (!rc && a->check)
-			tool_say("%s: %ju message%s of %.200s, all whole", r->path,
-				 (uintmax_t)r->file.messages, tool_s(r->file.messages),
-				 tool_printable(r->file.head.queue));
-		file_close(&r->file);
-		if (rc || a->check)
-			return rc;
-		if (lseek(fd, 0, SEEK_SET) < 0)
-			return tool_fail(-errno, r->path, NULL);
-		rc = file_open(&r->file, fd, r->path, a->partial);
-		if (rc)
-			return rc;
-	}
-	rc = tool_open(&r->q, &r->st, a->queue, a->open_flags);
-	if (!rc)
-		rc = find_lanes(r);
-	if (!rc)
-		rc = restore_all(r);
-	if (!rc)
-		tool_say("restored %ju message%s to %s", (uintmax_t)(r->done > a->skip ?
-			 r->done - a->skip : 0), tool_s(r->done - a->skip), a->queue);
+	if (!rc && a->check)
+		tool_say("%s: %ju message%s of %.200s, all whole", r->path,
+			 (uintmax_t)r->file.messages, tool_s(r->file.messages),
+			 tool_printable(r->file.head.queue));
+	else if (!rc && twice)
+		rc = file_rewind(&r->file);
+	if (!rc && !a->check)
+		rc = restore(r);
 	file_close(&r->file);
-	shmq_close(r->q);
 	return rc;
 }
 

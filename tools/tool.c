@@ -106,11 +106,46 @@ int tool_arg_delimiter(struct argp_state *state, const char *arg)
 
 /* ---- words ---- */
 
+static bool progress_shown;
+
+/* Other words take the place of the progress. */
+static void progress_clear(void)
+{
+	if (progress_shown)
+		fputs("\r\033[K", stderr);
+	progress_shown = false;
+}
+
+void tool_progress(const char *done, uint64_t messages, uint64_t bytes)
+{
+	static uint64_t next_bytes;
+	static double due;
+	char size[TOOL_HUMAN_MAX];
+	struct timespec t;
+	double now;
+
+	if (bytes < next_bytes)
+		return;
+	next_bytes = bytes + (1 << 20); /* seldom enough that asking for the time is free */
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	if (due == 0)
+		due = now + 1;
+	if (now < due || tool_talk == TOOL_QUIET || !isatty(STDERR_FILENO))
+		return;
+	due = now + 0.25;
+	fprintf(stderr, "\r\033[K%s %ju messages, %s", done, (uintmax_t)messages,
+		tool_bytes(bytes, size));
+	fflush(stderr);
+	progress_shown = true;
+}
+
 void tool_error(const char *fmt, ...)
 {
 	va_list ap;
 
 	fflush(stdout);
+	progress_clear();
 	fprintf(stderr, "%s: ", program_invocation_short_name);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
@@ -124,6 +159,7 @@ void tool_say(const char *fmt, ...)
 
 	if (tool_talk == TOOL_QUIET || (tool_talk == TOOL_AUTO && !isatty(STDERR_FILENO)))
 		return;
+	progress_clear();
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
@@ -195,7 +231,10 @@ int tool_fail(int err, const char *what, const char *detail)
 	char words[256];
 	bool more = detail && *detail;
 
-	shmq_strerror(err, words, sizeof(words));
+	if (err == -ENOENT)
+		strcpy(words, "no such queue"); /* it has other meanings for programs */
+	else
+		shmq_strerror(err, words, sizeof(words));
 	tool_error("%s: %s%s%s%s%s", what, words, more ? " (" : "", more ? detail : "",
 		   more ? ")" : "", next_step(err));
 	return tool_exit_code(err);

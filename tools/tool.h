@@ -80,6 +80,11 @@ uint64_t tool_since(uint64_t then_ns);
 void tool_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* For people: printed with -v, or on a terminal without -q. */
 void tool_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/*
+ * What was done until now, on a terminal, from a second after the first call on. Cheap
+ * enough to be called for every message.
+ */
+void tool_progress(const char *done, uint64_t messages, uint64_t bytes);
 
 /* tool_exit_code - the sysexits number of a negative errno of the library. */
 int tool_exit_code(int err);

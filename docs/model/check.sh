@@ -46,6 +46,9 @@ short wake-2-2  wake clean  -DNPR=2 -DNC=2
 short wake-2-3  wake clean  -DNPR=2 -DNC=3
 short wake-quit wake clean  -DNPR=3 -DNC=2 -DQUIT
 short locked    wake clean  -DNPR=2 -DNC=2 -DLOCKED -DNOMEMB
+short fence-2-2 wake clean  -DNPR=2 -DNC=2 -DFENCE
+long fence-3-2  wake clean  -DNPR=3 -DNC=2 -DFENCE
+long fence-2-3  wake clean  -DNPR=2 -DNC=3 -DFENCE
 short requeue   lane clean  -DNPR=1 -DNC=2 -DI0=2 -DPOPS=1 -DREQ=1
 short move      move clean  -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
 short move-2    move clean  -DNI=2 -DMAXK=1 -DNV=2 -DNR=1
@@ -59,6 +62,10 @@ short pool-hold pool clean  -DI0=1 -DITEMS=2 -DHOLD
 short pool-kill pool clean  -DI0=1 -DITEMS=2 -DNS=1 -DMAXK=1 -DRECOV=1 -DPOPS=0
 short pool-kk   pool clean  -DNPR=1 -DITEMS=2 -DMAXK=2 -DRECOV=1 -DPOPS=1
 short pool-2r   pool clean  -DNPR=1 -DNS=1 -DMAXK=1 -DRECOV=2 -DPOPS=1
+short bell      bell clean  -DNPR=2 -DNC=1
+short bell-row  bell clean  -DNPR=1 -DNC=1 -DITEMS=7 -DMIX
+short bell-kill bell clean  -DNPR=1 -DNC=2 -DMAXK=2
+short bell-none bell clean  -DNPR=1 -DNC=2 -DMAXK=1 -DALONE
 short m-t0        lane mutant -DNOT0 -DNOREREAD -DNPR=2 -DNC=1
 short m-hole      lane mutant -DHEADHOLE -DNPR=2 -DNC=1
 short m-take1st   lane mutant -DTAKEFIRST -DNPR=2 -DNC=1 -DCAP=2 -DITEMS=2 -DI0=1
@@ -85,6 +92,8 @@ short w-armsame   wake mutant -DARMSAME
 short w-clearany  wake mutant -DCLEARANY
 short w-clear1st  wake mutant -DCLEARFIRST
 short w-giveup    wake mutant -DGIVEUP
+short w-fenced    wake mutant -DFENCE -DFENCEDEARLY -DNPR=2 -DNC=2
+short w-noreload  wake mutant -DFENCE -DNORELOAD -DNPR=2 -DNC=2
 short w-nolastpop wake mutant -DNOLASTPOP -DNPR=1 -DNC=2
 short m-reqmark   lane mutant -DREQNOMARK -DNPR=1 -DNC=2 -DI0=2 -DPOPS=1 -DREQ=1
 short v-afirst    move mutant -DAFIRST -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
@@ -111,6 +120,16 @@ short p-nolane    pool mutant -DNOLANE -DNPR=1 -DNC=2 -DITEMS=2 -DNS=1 -DPOPS=1
 short p-anytag    pool mutant -DANYTAG -DNPR=1 -DNC=2 -DITEMS=2 -DNS=1 -DPOPS=1
 short p-disown    pool mutant -DDISOWNANY -DI0=1 -DITEMS=2 -DNS=1 -DMAXK=1 -DRECOV=1 -DPOPS=0
 short p-owner0    pool mutant -DOWNER0 -DI0=1 -DNS=1 -DMAXK=1 -DRECOV=2 -DPOPS=0
+short b-nomemb    bell mutant -DNOMEMB -DNC=1
+short b-norecheck bell mutant -DNORECHECK -DNC=1
+short b-drainlate bell mutant -DDRAINLATE -DNC=1
+short b-readfirst bell mutant -DREADFIRST -DNC=1
+short b-ringfirst bell mutant -DRINGFIRST -DNC=1
+short b-onebell   bell mutant -DONEBELL -DNPR=1 -DMAXK=1
+short b-ringone   bell mutant -DRINGONE -DNPR=1 -DMAXK=1
+short b-bybits    bell mutant -DBYBITS -DNPR=1 -DMAXK=1
+short b-notaken   bell mutant -DNOTAKEN -DNPR=1 -DNC=1 -DITEMS=7
+short b-forget    bell mutant -DLOOKS=1 -DNC=1 -DMIX
 long recycle    lane clean  -DNPR=2 -DNC=1 -DK=1 -DI0=1 -DITEMS=2 -DPOPS=3
 long 2p2c       lane clean  -DNPR=2 -DNC=2 -DPOPS=1
 long full-2     lane clean  -DNPR=2 -DNC=1 -DCAP=2 -DI0=1 -DITEMS=2
@@ -125,6 +144,8 @@ long kill-stop  lane clean  -DNPR=2 -DNC=1 -DMAXK=1 -DMAXS=1 -DRECOV
 extra install-4 lane clean  -DFINE -DNPR=2 -DNC=1 -DITEMS=2 -DI0=1 -DPOPS=1 -DK=1 -DNS=4
 long install-k  lane clean  -DFINE -DNPR=2 -DNC=1 -DPOPS=1 -DMAXK=1 -DRECOV
 long wake-3-3   wake clean  -DNPR=3 -DNC=3
+long bell-mix   bell clean  -DNPR=2 -DNC=1 -DMIX
+long bell-2-2   bell clean  -DNPR=2 -DNC=2 -DITEMS=1 -DMAXK=1
 long move-2r     move clean  -DNI=2 -DMAXK=1 -DNR=2
 long move-2k     move clean  -DNI=2 -DMAXK=2 -DNR=2 -DOPS=1
 long move-at0    move clean  -DNI=2 -DMAXK=1 -DNR=1 -DNV=2 -DAT0=0

@@ -13,7 +13,10 @@
  * NPR producers push one item each; NC consumers pop one item each.
  *   QUIT   consumer 0 may leave its sleep by itself (deadline), after a last pop
  *   LOCKED publish is a locked instruction (then no membarrier is needed)
+ *   FENCE  the fence and fenced bits: after a membarrier the next waiters do without,
+ *          and a producer that sees the fence bit fences and loads again; CALM is one
  * Mutants: NOMEMB NORECHECK NOEPOCH ARMSAME CLEARANY CLEARFIRST GIVEUP NOLASTPOP
+ *          with FENCE: FENCEDEARLY (fenced before the membarrier), NORELOAD
  */
 #ifndef NPR
 #define NPR 2
@@ -28,6 +31,7 @@
 byte vis;                           /* items in the queue, as everybody sees them */
 byte buf;                           /* items whose store is in a store buffer */
 bit armed;                          /* the word: armed, and for the epoch: */
+bit fence, fenced;
 byte same;                          /* processes whose held value is still the word */
 byte asleep;                        /* consumers in futex_wait */
 
@@ -38,11 +42,25 @@ proctype Buffer() {
 end: do :: atomic { buf&1 -> drain(0) } :: atomic { buf&2 -> drain(1) } :: atomic { buf&4 -> drain(2) } od }
 
 proctype Producer(byte id) {
-  bit won=0;
+  bit won=0, was=0, sawarmed=0, sawfenced=0;
 #ifdef LOCKED
   vis=vis|ME;
 #else
   buf=buf|ME;                                            /* push, 6: the commit */
+#endif
+#ifdef FENCE
+  atomic { was=fence; sawarmed=armed; sawfenced=fenced; same=same|ME };   /* load */
+#ifdef NORELOAD
+  if :: was -> if :: !sawarmed -> goto done :: else fi
+#else
+  if :: was -> atomic { drain(id); sawarmed=armed; sawfenced=fenced; was=fence; same=same|ME };   /* fence, load */
+#endif
+     :: else fi;
+  if
+  :: !sawarmed && was && sawfenced ->
+     atomic { if :: same&ME -> fence=0; fenced=0; same=0; drain(id) :: else fi }
+  :: else fi;
+  if :: !sawarmed -> goto done :: else fi;
 #endif
   do                                                     /* push, 8 */
   :: atomic { !armed -> break }
@@ -78,7 +96,8 @@ proctype Producer(byte id) {
               } fi;
         break
      fi
-  od }
+  od;
+done: skip }
 
 /* a whole pop: takes an item that is there, or finds none at one instant */
 inline pop() {
@@ -87,7 +106,7 @@ inline pop() {
        :: !vis -> got=0 fi } }
 
 proctype Consumer(byte id) {
-  bit got=0, last=0, ok=0; byte p=0;
+  bit got=0, last=0, ok=0, done=0; byte p=0;
   do
   :: pop();
      if :: got || last -> break :: else fi;
@@ -96,15 +115,25 @@ proctype Consumer(byte id) {
      if :: ok -> skip
         :: else ->
 #endif
-     atomic { if :: same&ME -> armed=1; same=ME; ok=1 :: else -> ok=0 fi };      /* CAS {e, x} -> {e+1, 1} */
+     atomic { if :: same&ME -> armed=1; fence=1; done=fenced; same=ME; ok=1 :: else -> ok=0 fi };      /* CAS {e, x} -> {e+1, 1} */
 #ifdef ARMSAME
      fi;
 #endif
      if
      :: !ok -> skip
      :: else ->
+#ifdef FENCEDEARLY
+        atomic { if :: !done && (same&ME) -> fenced=1; same=ME :: else fi };
+#endif
+#ifdef FENCE
+        if :: done -> skip :: else ->
+#endif
 #ifndef NOMEMB
         do :: atomic { p<NPR -> drain(p); p++ } :: atomic { p>=NPR -> p=0; break } od;    /* membarrier: one processor after the other */
+#endif
+#ifdef FENCE
+        atomic { if :: same&ME -> fenced=1; same=ME :: else fi }          /* CAS: the value that is slept on */
+        fi;
 #endif
 #ifndef NORECHECK
         pop();
