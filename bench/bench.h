@@ -48,7 +48,6 @@ struct bench_shape {
  */
 struct bench_contender {
 	const char *name;
-	int threads; /* its ends are threads of one process */
 
 	/* Ends work within one process only: the workers are its threads. */
 	int threads;
@@ -71,9 +70,6 @@ struct bench_contender {
 	 * lane that has items first. */
 	int (*push_n)(void *end, int lane, const struct iovec *items, int n);
 	int (*pop_n)(void *end, struct iovec *items, int n);
-
-	/* 1 an item of @lane, 0, or a negative errno. NULL: it can not choose. */
-	int (*pop_lane)(void *end, int lane, struct iovec *item);
 };
 
 /* All contenders, those included that were not built: they have no contender. */

@@ -189,5 +189,4 @@ const struct bench_contender bench_ring = {
 	.detach = ring_detach,
 	.push_n = ring_push_n,
 	.pop_n = ring_pop_n,
-	.pop_lane = ring_pop_lane,
 };

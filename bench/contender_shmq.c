@@ -130,13 +130,6 @@ static int bench_shmq_pop_n(void *end, struct iovec *items, int n)
 	return got == -EAGAIN || got == -EINTR ? 0 : (int)got;
 }
 
-static int bench_shmq_pop_lane(void *end, int lane, struct iovec *item)
-{
-	ssize_t got = shmq_pop(end, lane, item->iov_base, item->iov_len, NULL, SHMQ_NOWAIT);
-
-	return got >= 0 ? 1 : got == -EAGAIN ? 0 : (int)got;
-}
-
 /* What a push is in the middle of: the ticket is drawn, the item is not there. */
 static int in_push(struct shmq *q)
 {
@@ -199,7 +192,6 @@ const struct bench_contender bench_shmq = {
 	.detach = bench_shmq_detach,
 	.push_n = bench_shmq_push_n,
 	.pop_n = bench_shmq_pop_n,
-	.pop_lane = bench_shmq_pop_lane,
 };
 
 const struct bench_contender bench_shmq_in_push = {

@@ -72,7 +72,6 @@ struct worker {
 	struct report *report; /* of what it does, and why it failed */
 	struct report *taken;  /* the same, but of who both pushes and pops */
 	void *end;
-	int index;  /* of its report, and of its processor */
 	int number; /* among the producers or the consumers */
 	int lane;   /* where the next batch goes */
 	uint64_t seq, moved;

@@ -384,7 +384,7 @@ class Tree:
         self.src = os.path.join(work, "src")
         shutil.rmtree(work, ignore_errors=True)
         os.makedirs(work)
-        shutil.copytree(top, self.src, ignore=shutil.ignore_patterns("build*", ".git"))
+        shutil.copytree(top, self.src, ignore=shutil.ignore_patterns("build", "build-*", ".git"))
         self.builds = {}
         for name, options in (("plain", ["-Dbuildtype=debugoptimized"]),
                               ("tsan", ["-Dbuildtype=debugoptimized", "-Db_sanitize=thread"])):
