@@ -159,6 +159,16 @@ static inline int64_t bench_now_ns(void)
 	return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
 }
 
+/* ---- options: values in range, or argp_error() ---------------------------- */
+
+struct argp_state;
+long bench_number(struct argp_state *st, const char *arg, long least, long most);
+double bench_real(struct argp_state *st, const char *arg, double least, double most);
+void bench_parse_shape(struct argp_state *st, const char *arg, int *producers, int *consumers);
+size_t bench_parse_size(struct argp_state *st, const char *arg, size_t least);
+/* Cuts @arg into pieces. */
+void bench_parse_contenders(struct argp_state *st, char *arg, int chosen[BENCH_MAX_ENTRIES]);
+
 /* ---- reports -------------------------------------------------------------- */
 
 /* The processor, the kernel and the load: a line, or a JSON object. */

@@ -68,37 +68,22 @@ static const struct argp_option option_list[] = {
 	{"json", 'j', NULL, 0, "One JSON object a line instead of the table", 0},
 	{0}};
 
-static long number(struct argp_state *st, const char *arg, long least, long most)
-{
-	char *end;
-	long n = strtol(arg, &end, 10);
-
-	if (end == arg || *end || n < least || n > most)
-		argp_error(st, "'%s': give a number from %ld to %ld", arg, least, most);
-	return n;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *st)
 {
 	struct options *o = st->input;
-	const char *wrong;
 
 	switch (key) {
 	case 'c':
-		wrong = bench_choose(arg, o->chosen);
-		if (wrong)
-			argp_error(st, "no contender '%s'", wrong);
+		bench_parse_contenders(st, arg, o->chosen);
 		return 0;
 	case 'z':
-		o->size = (size_t)number(st, arg, ITEM_SIZE_MIN, 1 << 20);
-		if (o->size % 8)
-			argp_error(st, "the size must be a multiple of 8");
+		o->size = bench_parse_size(st, arg, ITEM_SIZE_MIN);
 		return 0;
 	case 'n':
-		o->rounds = (uint32_t)number(st, arg, 1, MAX_ROUNDS);
+		o->rounds = (uint32_t)bench_number(st, arg, 1, MAX_ROUNDS);
 		return 0;
 	case 'r':
-		o->runs = (int)number(st, arg, 1, BENCH_MAX_RUNS);
+		o->runs = (int)bench_number(st, arg, 1, BENCH_MAX_RUNS);
 		return 0;
 	case 'j':
 		o->json = 1;

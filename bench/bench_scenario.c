@@ -42,48 +42,28 @@ static const struct argp_option option_list[] = {
 	{"json", 'j', NULL, 0, "One JSON object a line instead of the table", 0},
 	{0}};
 
-static double number(struct argp_state *st, const char *arg, double least, double most)
-{
-	char *end;
-	double n = strtod(arg, &end);
-
-	if (end == arg || *end || !(n >= least && n <= most))
-		argp_error(st, "'%s': give a number from %g to %g", arg, least, most);
-	return n;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *st)
 {
 	struct options *o = st->input;
-	int *p = &o->shape.producers, *c = &o->shape.consumers;
-	const char *wrong;
-	char over;
 
 	switch (key) {
 	case 'c':
-		wrong = bench_choose(arg, o->chosen);
-		if (wrong)
-			argp_error(st, "no contender '%s'", wrong);
+		bench_parse_contenders(st, arg, o->chosen);
 		return 0;
 	case 's':
-		if (sscanf(arg, "%dx%d%c", p, c, &over) != 2 || *p < 1 || *c < 1 ||
-		    *p > BENCH_MAX_PROCS || *c > BENCH_MAX_PROCS - *p)
-			argp_error(st, "'%s': give a shape like 8x4, up to %d processes", arg,
-				   BENCH_MAX_PROCS);
+		bench_parse_shape(st, arg, &o->shape.producers, &o->shape.consumers);
 		return 0;
 	case 'q':
-		o->shape.rate = number(st, arg, 1, 1e9);
+		o->shape.rate = bench_real(st, arg, 1, 1e9);
 		return 0;
 	case 'z':
-		o->shape.size = (size_t)number(st, arg, ITEM_SIZE_STAMP, 1 << 20);
-		if (o->shape.size % 8)
-			argp_error(st, "the size must be a multiple of 8");
+		o->shape.size = bench_parse_size(st, arg, ITEM_SIZE_STAMP);
 		return 0;
 	case 'd':
-		o->seconds = number(st, arg, 0.01, 3600);
+		o->seconds = bench_real(st, arg, 0.01, 3600);
 		return 0;
 	case 'r':
-		o->runs = (int)number(st, arg, 1, BENCH_MAX_RUNS);
+		o->runs = (int)bench_number(st, arg, 1, BENCH_MAX_RUNS);
 		return 0;
 	case 'j':
 		o->json = 1;

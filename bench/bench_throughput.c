@@ -77,26 +77,6 @@ static const char doc[] =
 
 /* ---- options -------------------------------------------------------------- */
 
-static uint64_t number(struct argp_state *st, const char *arg, long least, long most)
-{
-	char *end;
-	long n = strtol(arg, &end, 10);
-
-	if (end == arg || *end || n < least || n > most)
-		argp_error(st, "'%s': give a number from %ld to %ld", arg, least, most);
-	return (uint64_t)n;
-}
-
-static double seconds(struct argp_state *st, const char *arg)
-{
-	char *end;
-	double s = strtod(arg, &end);
-
-	if (end == arg || *end || !(s >= 0.01 && s <= 3600))
-		argp_error(st, "'%s': give seconds from 0.01 to 3600", arg);
-	return s;
-}
-
 static void numbers(struct list *l, struct argp_state *st, char *arg, long least, long most)
 {
 	char *word, *save;
@@ -104,7 +84,7 @@ static void numbers(struct list *l, struct argp_state *st, char *arg, long least
 	for (l->n = 0; (word = strtok_r(arg, ",", &save)); arg = NULL) {
 		if (l->n == MAX_SHAPES)
 			argp_error(st, "more than %d values", MAX_SHAPES);
-		l->v[l->n++] = number(st, word, least, most);
+		l->v[l->n++] = (uint64_t)bench_number(st, word, least, most);
 	}
 	if (!l->n)
 		argp_error(st, "an empty list");
@@ -112,16 +92,13 @@ static void numbers(struct list *l, struct argp_state *st, char *arg, long least
 
 static void parse_shapes(struct options *o, struct argp_state *st, char *arg)
 {
-	char *word, *save, over;
+	char *word, *save;
 
 	for (o->nr_shapes = 0; (word = strtok_r(arg, ",", &save)); arg = NULL) {
-		int *p = &o->producers[o->nr_shapes], *c = &o->consumers[o->nr_shapes];
-
-		if (sscanf(word, "%dx%d%c", p, c, &over) != 2 || *p < 1 || *c < 1 ||
-		    *p > BENCH_MAX_PROCS || *c > BENCH_MAX_PROCS - *p ||
-		    o->nr_shapes == MAX_SHAPES - 1)
-			argp_error(st, "'%s': give shapes like 8x4, up to %d processes",
-				   word, BENCH_MAX_PROCS);
+		if (o->nr_shapes == MAX_SHAPES)
+			argp_error(st, "more than %d shapes", MAX_SHAPES);
+		bench_parse_shape(st, word, &o->producers[o->nr_shapes],
+				  &o->consumers[o->nr_shapes]);
 		o->nr_shapes++;
 	}
 }
@@ -148,7 +125,6 @@ static void check(const struct options *o, struct argp_state *st)
 static error_t parse(int key, char *arg, struct argp_state *st)
 {
 	struct options *o = st->input;
-	const char *wrong;
 
 	switch (key) {
 	case 's':
@@ -158,9 +134,7 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		numbers(&o->batches, st, arg, 1, BENCH_MAX_BATCH);
 		return 0;
 	case 'c':
-		wrong = bench_choose(arg, o->chosen);
-		if (wrong)
-			argp_error(st, "no contender '%s'", wrong);
+		bench_parse_contenders(st, arg, o->chosen);
 		return 0;
 	case 'z':
 		numbers(&o->sweeps[SIZES], st, arg, ITEM_SIZE_MIN, 1 << 20);
@@ -178,10 +152,10 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		numbers(&o->sweeps[IDLES], st, arg, 0, BENCH_MAX_IDLE);
 		return 0;
 	case OPT_RUNS:
-		o->runs = (int)number(st, arg, 1, BENCH_MAX_RUNS);
+		o->runs = (int)bench_number(st, arg, 1, BENCH_MAX_RUNS);
 		return 0;
 	case OPT_DURATION:
-		o->seconds = seconds(st, arg);
+		o->seconds = bench_real(st, arg, 0.01, 3600);
 		return 0;
 	case OPT_FREE:
 		o->free_running = 1;

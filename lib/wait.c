@@ -16,16 +16,21 @@
  *
  * Publication is a plain store, so the load of the word may overtake it: the
  * sleeper pays for that with membarrier(), which runs a barrier on every CPU that
- * runs a registered process. That costs far more than all the rest where consumers sleep
- * and wake often, so a sleeper also sets the fence bit: a waker that sees it fences and
- * loads again, a locked instruction more. Once a membarrier() has returned and the bit was
- * set all the time (fenced), every waker either sees the bit or has been seen: the next
- * sleepers need no membarrier(). Wakers who find nobody for CALM times take both bits
- * back. A process that can not register fences on its own wakes (must_fence); a sleeper
- * that can not call membarrier() sets the fence bit and hopes: until a waker that has not
- * seen it yet has written its stores the sleeper may miss an item, for a slice. Every arming changes the word, so that a waker can tell whether
- * somebody armed after its futex_wake(); armed bits are per lane, because
- * futex_wake() counts only the sleepers that share the lane.
+ * runs a registered process. Where consumers sleep and wake often that costs far
+ * more than all the rest. So a sleeper also sets the fence bit: a waker that sees
+ * it fences and loads again, a locked instruction more. Once a membarrier() has
+ * returned and the bit was set all the time (fenced), every waker either sees the
+ * bit or has been seen, and the next sleepers need no membarrier(). Wakers who find
+ * nobody CALM times in a row take both bits back. docs/model/wake.pml, FENCE.
+ *
+ * A process that can not register fences on its own wakes (must_fence). A sleeper
+ * that can not call membarrier() sets the fence bit and hopes: an item of a waker
+ * that has not seen the bit yet it may miss, for a slice.
+ *
+ * Every arming changes the word, so that a waker can tell whether somebody armed
+ * after its futex_wake(); armed bits are per lane, because futex_wake() counts only
+ * the sleepers that share the lane. (The epoch has 14 bits. Who is stopped between
+ * arming and sleeping for a multiple of 16,384 armings, exactly, misses a slice.)
  *
  * Dead or stopped between publication and wake, or woken and then dead: the
  * others sleep on, at most a slice (SLICE_NS), and then look for themselves. An

@@ -108,7 +108,7 @@ static ssize_t copy_waiting(struct shmq *q, const struct stretch *e, uint64_t ti
 					      memory_order_relaxed) : 0;
 	if (len <= size && len <= q->geo.item_size)
 		copy_item(buf, payload_of(q, slot_index(q, e->segment, ticket)), len);
-	atomic_thread_fence(memory_order_acquire); /* what was read before the word */
+	atomic_thread_fence(memory_order_acquire); /* TAKE, REUSE: what was read before the word */
 	if (atomic_load_explicit(&d->word, memory_order_relaxed) != w)
 		return -EAGAIN; /* it was taken meanwhile */
 	if (len > q->geo.item_size)

@@ -16,34 +16,12 @@ SHMQ_DIR=$(mktemp -d /dev/shm/shmq-test-XXXXXX) || { echo "Bail out! no /dev/shm
 export PATH SHMQ_DIR
 trap 'rm -rf "$SHMQ_DIR"' EXIT
 trap 'exit 130' INT TERM HUP
-mkdir "$SHMQ_DIR/.work"
-cd "$SHMQ_DIR/.work" || exit 1
-nr=0
+T=$SHMQ_DIR/.work # what the library does not list
 rounds=${SHMQ_LONG:+300}
 rounds=${rounds:-25}
-
-begin() { sentence=$1 wrong='' rc=; }
-fault() {
-	wrong="$wrong
-# $*"
-}
-end() {
-	nr=$((nr + 1))
-	if [ -z "$wrong" ]; then
-		echo "ok $nr - $sentence"
-	else
-		echo "not ok $nr - $sentence$wrong"
-		for stream in out err; do
-			head -c 2000 $stream | tr -cd '\11\12\40-\176' | sed "s/^/#   $stream: /"
-		done
-	fi
-}
-run() { # COMMAND...
-	"$@" >out 2>err
-	rc=$?
-}
-want_rc() { [ "$rc" = "$1" ] || fault "exit status $rc, not $1"; }
-want_part() { grep -qF -- "$2" "$1" || fault "no '$2' in $1"; }
+. "$(dirname "$0")/tap.sh"
+mkdir "$T"
+cd "$T" || exit 1
 want_same() { [ "$1" = "$2" ] || fault "$3: '$1', not '$2'"; }
 
 queue() { # NAME: three lanes, a dead-letter lane among them
@@ -347,8 +325,7 @@ begin "io_uring that is refused is done without, and said with -v"
 fill jobs 1 1000
 run "$without" -e EPERM io_uring shmq-dump jobs -o e1 -v
 if [ $rc = 77 ]; then
-	nr=$((nr + 1))
-	echo "ok $nr - $sentence # SKIP filters are not permitted"
+	skip 'filters are not permitted'
 else
 	want_rc 0
 	want_part err ', by pwrite'

@@ -31,48 +31,19 @@ trap 'exit 130' INT
 trap 'exit 141' PIPE
 trap 'exit 143' TERM
 
-# ---- a test: begin SENTENCE, run and want..., end --------------------------------
+# ---- a test ----------------------------------------------------------------------
 
-nr=0
-begin() { sentence=$1 wrong='' rc=; }
-fault() {
-	wrong="$wrong
-# $*"
-}
-end() {
-	nr=$((nr + 1))
-	if [ -z "$wrong" ]; then
-		echo "ok $nr - $sentence"
-	else
-		echo "not ok $nr - $sentence$wrong"
-		for stream in out err; do
-			head -c 4000 "$T/$stream" | tr -cd '\11\12\40-\176' |
-				sed "s/^/#   $stream: /"
-		done
-	fi
-}
-skip() { # REASON
-	nr=$((nr + 1))
-	echo "ok $nr - $sentence # SKIP $1"
-}
+. "$(dirname "$0")/tap.sh"
 
-run() { # COMMAND...: stdin is ours
-	"$@" >"$T/out" 2>"$T/err"
-	rc=$?
-}
 feed() { # TEXT COMMAND...: printf TEXT is stdin
 	printf "$1" >"$T/in"
 	shift
 	run "$@" <"$T/in"
 }
-want_rc() { [ "$rc" = "$1" ] || fault "exit status $rc, not $1"; }
 want() { # STREAM TEXT: all of it
 	printf '%s\n' "$2" | cmp -s - "$T/$1" || fault "$1 is not: $2"
 }
 want_none() { [ ! -s "$T/$1" ] || fault "$1 is not empty"; }
-want_part() { # STREAM TEXT: somewhere in it
-	grep -qF -- "$2" "$T/$1" || fault "$1 lacks: $2"
-}
 want_same() { [ "$1" = "$2" ] || fault "$3: '$1', not '$2'"; }
 cells() { # NAME COLUMNS
 	shmq-stat "$1" --no-header --bytes --columns "$2" | tr -s ' '

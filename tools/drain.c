@@ -8,7 +8,6 @@
  * both: then the queue delivers it as one that was delivered before.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -67,8 +66,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		a->open_flags |= SHMQ_ANY_OWNER;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (*a->from.name)
-			argp_error(state, "one queue at a time: %s or %s?", a->from.name, arg);
 		tool_target(state, arg, &a->from);
 		return 0;
 	case ARGP_KEY_END:
@@ -217,17 +214,6 @@ static int drain(struct drain *d)
 	return rc;
 }
 
-static int make_file(const char *path)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-	if (fd < 0)
-		tool_error("%s%s%s", path, errno == EEXIST ? " exists" : ": ",
-			   errno == EEXIST ? "   (choose another name: nothing is overwritten)"
-					   : strerror(errno));
-	return fd;
-}
-
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {options, parse, "NAME[/LANE]", doc, NULL, NULL, NULL};
@@ -249,7 +235,7 @@ int main(int argc, char **argv)
 		return rc;
 	}
 	out = !strcmp(a.to, "-");
-	fd = out ? STDOUT_FILENO : make_file(a.to);
+	fd = out ? STDOUT_FILENO : file_make(a.to, "choose another name: nothing is overwritten");
 	if (fd < 0) {
 		shmq_close(d.q);
 		return EX_CANTCREAT;

@@ -4,7 +4,6 @@
  * opened read-only, and nobody who uses it is hindered.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -75,8 +74,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		a->count = tool_arg_count(state, "--count", arg);
 		return 0;
 	case ARGP_KEY_ARG:
-		if (*a->from.name)
-			argp_error(state, "one queue at a time: %s or %s?", a->from.name, arg);
 		tool_target(state, arg, &a->from);
 		return 0;
 	case ARGP_KEY_END:
@@ -219,19 +216,6 @@ static int copy_all(const struct args *a, const struct shmq_stat *st, struct shm
 	return rc;
 }
 
-static int make_file(const char *path, bool force)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (force ? O_TRUNC : O_EXCL), 0600);
-
-	if (fd >= 0)
-		return fd;
-	if (errno == EEXIST)
-		tool_error("%s exists   (--force replaces it)", path);
-	else
-		tool_error("%s: %s", path, strerror(errno));
-	return -1;
-}
-
 /* The copy at @path is finished, or half a copy: then it is none, the queue has it all. */
 static int keep_file(const struct args *a, char *path, int fd, int rc)
 {
@@ -257,7 +241,7 @@ static int dump_to_file(const struct args *a, const struct shmq_stat *st,
 
 	/* What --force replaces is there until the copy is whole. */
 	snprintf(path, sizeof(path), "%s%s", a->out, a->force ? ".part" : "");
-	fd = out ? STDOUT_FILENO : make_file(path, a->force);
+	fd = out ? STDOUT_FILENO : file_make(path, a->force ? NULL : "--force replaces it");
 	if (fd < 0)
 		return EX_CANTCREAT;
 	rc = sink_open(&sink, fd, out ? "standard output" : a->out, file_room(st->item_size));

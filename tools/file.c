@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* file.c - see file.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -48,6 +49,17 @@ static uint64_t block_hash(const struct file_block *b, const void *records)
 
 /* ---- writing ---- */
 
+int file_make(const char *path, const char *if_exists)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (if_exists ? O_EXCL : O_TRUNC), 0600);
+
+	if (fd < 0 && errno == EEXIST)
+		tool_error("%s exists   (%s)", path, if_exists);
+	else if (fd < 0)
+		tool_error("%s: %s", path, strerror(errno));
+	return fd;
+}
+
 size_t file_room(uint64_t item_size)
 {
 	return sizeof(struct file_head) + 2 * sizeof(struct file_block) + FILE_BLOCK_MAX +
@@ -89,7 +101,8 @@ int file_begin(struct file_writer *w, struct sink *sink, const struct shmq_stat 
 
 bool file_full(const struct file_writer *w, size_t len)
 {
-	return w->nr && w->used + record_bytes(len) > w->begin + sizeof(struct file_block) + FILE_BLOCK_MAX;
+	return w->nr && w->used + record_bytes(len) >
+			w->begin + sizeof(struct file_block) + FILE_BLOCK_MAX;
 }
 
 void file_add(struct file_writer *w, const void *buf, const struct shmq_info *info)

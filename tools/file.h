@@ -55,6 +55,9 @@ enum { FILE_BLOCK_MAX = 1 << 20 }; /* bytes of records, unless a single one is l
 
 /* ---- writing ---- */
 
+/* A file to write to, or -1. @if_exists: advice for one that exists; NULL: replace it. */
+int file_make(const char *path, const char *if_exists);
+
 struct file_writer {
 	struct sink *sink;
 	char *buf;           /* the sink's, to be filled */

@@ -118,9 +118,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		a->open_flags |= SHMQ_ANY_OWNER;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (a->from.name[0])
-			argp_error(state, "one queue at a time: %s or %s?", a->from.name,
-				   arg);
 		tool_target(state, arg, &a->from);
 		return 0;
 	case ARGP_KEY_END:

@@ -256,6 +256,8 @@ void tool_target(struct argp_state *state, const char *arg, struct tool_target *
 	const char *lane = strchrnul(name, '/');
 	size_t len = (size_t)(lane - name);
 
+	if (*t->name)
+		argp_error(state, "one queue at a time: %s or %s?", t->name, arg);
 	if (!len)
 		argp_error(state, "'%s': a queue needs a name", arg);
 	if (len >= sizeof(t->name))
@@ -275,7 +277,7 @@ void tool_target(struct argp_state *state, const char *arg, struct tool_target *
 
 const char *tool_queue(struct argp_state *state, const char *arg)
 {
-	struct tool_target t;
+	struct tool_target t = {.name = ""};
 
 	tool_target(state, arg, &t);
 	if (t.lane[0])

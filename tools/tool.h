@@ -105,7 +105,8 @@ struct tool_target { /* "jobs" or "jobs/high" */
 	char lane[SHMQ_LANE_NAME_MAX + 1]; /* "" if none was named */
 };
 
-/* tool_target - take @arg apart; a leading / is dropped. argp_error() if bad. */
+/* tool_target - take @arg apart; a leading / is dropped. argp_error() if bad, or if @t has
+ * one already. */
 void tool_target(struct argp_state *state, const char *arg, struct tool_target *t);
 
 /* tool_queue - as tool_target(), but a lane is an error. Returns the name. */
