@@ -158,6 +158,24 @@ static inline bool watch_idle(struct shmq *q, const struct view *v, uint64_t lim
 }
 
 /*
+ * The window is used up. If an item waits in the slot behind it, and the queue is about
+ * empty, the window becomes one longer: FULL there means that tail was beyond it, which
+ * is all that the end of the window says. For a few items only; then tail is read again,
+ * for a consumer that follows close by where many items come makes all slow (distance.c).
+ */
+static inline bool take_near(const struct shmq *q, struct view *v, uint64_t i)
+{
+	if (!v->near_left || i != v->pop.n || i >= q->geo.slots || /* PUBLISH */
+	    atomic_load_explicit(&v->pop_at.descriptors[spread(q, i)].word,
+				 memory_order_acquire) != v->pop.full)
+		return false;
+	v->near_left--;
+	v->pop.n = i + 1;
+	v->t0 = v->pop.first + i + 1;
+	return true;
+}
+
+/*
  * Take the next item of @lane into @buf, if it waits where it is looked for first: its
  * length, and *@slot is its slot; else -EBUSY and nothing is done. @short_item: only one
  * that is copied without a call, and no watched slot but the sole one.
@@ -173,7 +191,7 @@ static ALWAYS_INLINE ssize_t take_short(struct shmq *q, struct view *v, void *bu
 	if (unlikely(g != v->gen))
 		return -EBUSY;
 	for (;; i++) {
-		if (unlikely(i >= v->pop.n))
+		if (unlikely(i >= v->pop.n) && !take_near(q, v, i))
 			return -EBUSY;
 		d = v->pop_at.descriptors + spread(q, i);
 		w = atomic_load_explicit(&d->word, memory_order_acquire); /* PUBLISH */

@@ -110,6 +110,7 @@ struct view {
 	struct place pop_at;
 	uint32_t nr_watched;
 	uint32_t hot; /* looks that still wait for the next item: it may be near */
+	uint32_t near_left; /* items to be taken behind the window before tail is read */
 	word_t *sole;       /* the only watched slot, if there is but one, */
 	uint64_t sole_word; /* and its word when nothing was to be had there */
 	/* the long way */

@@ -27,6 +27,7 @@
 #define SPIN_FOR_NEXT 3  /* re-reads of the next slot before tail is read, */
 #define PAUSE_FOR_NEXT 16 /* and pauses between them: a look takes the line away */
 #define PEEK 4           /* slots looked at before tail is */
+#define NEAR 8           /* items taken behind t0 where a look found only one */
 #define HOT 4            /* empty looks that still wait after the last item, halved each time */
 
 enum { TRY_LOST = 2 };
@@ -368,6 +369,7 @@ int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t)
 	t->lane = lane;
 	r = take_long(q, lane, room, t);
 	v->pop = window_of(q, &v->pop_at, v->t0);
+	v->near_left = r == 1 && v->pop.n && !before(v->start, v->t0) ? NEAR : 0;
 	return r;
 }
 

@@ -22,6 +22,15 @@ TIMEOUT = 180  # seconds a test may take
 
 # name, file, old text (must occur exactly once), new text, tests that should notice
 BUGS = [
+    ("a window that has grown takes over a hole", "lib/fast.h",
+     """	    atomic_load_explicit(&v->pop_at.descriptors[spread(q, i)].word,
+				 memory_order_acquire) != v->pop.full)
+		return false;
+""",
+     """	    (atomic_load_explicit(&v->pop_at.descriptors[spread(q, i)].word,
+				  memory_order_acquire) != v->pop.full && ++v->start == 0))
+		return false;
+""", "lane sched linear"),
     ("a ring that descriptors do not hear", "lib/bell.c",
      """	sys_futex_wake(&w->rings, INT_MAX, UINT32_MAX);
 	sys_touch(q->map->fd);
