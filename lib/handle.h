@@ -67,12 +67,13 @@ static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
 {
 	unsigned i = lane >= 0 ? (unsigned)lane : any_from(q, 0);
 	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
+	bool patient = any_from(q, i + 1) >= end; /* no other lane has to be looked at */
 	int r = 0, looks = 0;
 
 	while (i < end && r == 0) {
 		if (unlikely(++looks > RESTARTS_MAX))
 			return -EBADMSG;
-		r = lane_take(q, i, room, t);
+		r = lane_take(q, i, room, patient, t);
 		if (r == 1 && unlikely(t->attempts >= q->geo.max_attempts) &&
 		    lane_dead_letter(q, t))
 			r = 0; /* and once more */

@@ -27,9 +27,10 @@ HIDDEN int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, i
 /*
  * Take the next item of at most @room bytes: 1; 0 the lane is empty;
  * -EMSGSIZE it is longer, t->len says how long, nothing is taken; -EBADMSG;
- * -ENOMEM.
+ * -ENOMEM. @patient: may wait a moment for an item that is about to come, or fall back
+ * behind the producers; not if there are other lanes to look at.
  */
-HIDDEN int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t);
+HIDDEN int lane_take(struct shmq *q, unsigned lane, size_t room, bool patient, struct taken *t);
 
 /* Would a lane_take() find an item? 1; 0; -EBADMSG; -ENOMEM. */
 HIDDEN int lane_look(struct shmq *q, unsigned lane);

@@ -271,12 +271,12 @@ static bool empty_confirm(struct shmq *q, unsigned lane, const struct scan *firs
  * them, which is all that t0 says. If items came lately, wait a moment for one.
  * With more than a few there the producers are far ahead, and tail is worth it.
  */
-static bool t0_by_peek(struct shmq *q, unsigned lane)
+static bool t0_by_peek(struct shmq *q, unsigned lane, bool patient)
 {
 	struct view *v = &q->view[lane];
 	struct place *at = &v->pop_at;
 	uint64_t j = v->start, end = ((j >> q->geo.slots_shift) + 1) << q->geo.slots_shift;
-	int rounds = v->hot ? SPIN_FOR_NEXT : 0, i;
+	int rounds = patient && v->hot ? SPIN_FOR_NEXT : 0, i;
 
 	if (scan_place(q, lane, j) != 1 || at->recycled)
 		return false;
@@ -297,7 +297,7 @@ static bool t0_by_peek(struct shmq *q, unsigned lane)
 	return true;
 }
 
-static int take_long(struct shmq *q, unsigned lane, size_t room, struct taken *t)
+static int take_long(struct shmq *q, unsigned lane, size_t room, bool patient, struct taken *t)
 {
 	struct lane *l = lane_of(q, lane);
 	struct view *v = &q->view[lane];
@@ -335,7 +335,8 @@ static int take_long(struct shmq *q, unsigned lane, size_t room, struct taken *t
 			return r;
 		v->start = max_ticket(v->start, sc.unmarked ? sc.first_hole : sc.end);
 		if (!sc.holes && !sc.uninstalled &&
-		    (distance_keep(v, q->geo.capacity[lane]) || t0_by_peek(q, lane)))
+		    ((patient && distance_keep(v, q->geo.capacity[lane])) ||
+		     t0_by_peek(q, lane, patient)))
 			continue;
 		tail = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
 		if (tail != v->t0) {
@@ -346,7 +347,7 @@ static int take_long(struct shmq *q, unsigned lane, size_t room, struct taken *t
 			continue;
 		if (before(h, v->start))
 			head_raise(l, v->start);
-		v->hot /= 2;
+		v->hot = patient ? v->hot / 2 : 0;
 		v->idle = v->start;
 		return 0;
 	}
@@ -356,18 +357,18 @@ static int take_long(struct shmq *q, unsigned lane, size_t room, struct taken *t
 int lane_look(struct shmq *q, unsigned lane)
 {
 	struct taken t;
-	int r = lane_take(q, lane, LOOK, &t);
+	int r = lane_take(q, lane, LOOK, false, &t);
 
 	return r == -EMSGSIZE ? 1 : r;
 }
 
-int lane_take(struct shmq *q, unsigned lane, size_t room, struct taken *t)
+int lane_take(struct shmq *q, unsigned lane, size_t room, bool patient, struct taken *t)
 {
 	struct view *v = &q->view[lane];
 	int r;
 
 	t->lane = lane;
-	r = take_long(q, lane, room, t);
+	r = take_long(q, lane, room, patient, t);
 	v->pop = window_of(q, &v->pop_at, v->t0);
 	v->near_left = r == 1 && v->pop.n && !before(v->start, v->t0) ? NEAR : 0;
 	return r;

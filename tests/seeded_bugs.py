@@ -22,6 +22,11 @@ TIMEOUT = 180  # seconds a test may take
 
 # name, file, old text (must occur exactly once), new text, tests that should notice
 BUGS = [
+    ("an empty lane is waited at though others are to be looked at", "lib/take.c",
+     """	int rounds = patient && v->hot ? SPIN_FOR_NEXT : 0, i;
+""",
+     """	int rounds = patient | v->hot ? SPIN_FOR_NEXT : 0, i;
+""", "cost"),
     ("a window that has grown takes over a hole", "lib/fast.h",
      """	    atomic_load_explicit(&v->pop_at.descriptors[spread(q, i)].word,
 				 memory_order_acquire) != v->pop.full)

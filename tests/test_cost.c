@@ -46,6 +46,12 @@ static ssize_t pop_any(struct shmq *q)
 	return shmq_pop(q, SHMQ_ANY_LANE, buf[0], SIZE, NULL, SHMQ_NOWAIT);
 }
 
+/* The lane above has just been found empty for the first time. */
+static ssize_t pop_below(struct shmq *q)
+{
+	return pop_any(q);
+}
+
 static ssize_t push_n(struct shmq *q)
 {
 	return shmq_push_n(q, 0, items, BATCH, SHMQ_NOWAIT);
@@ -83,6 +89,7 @@ static const struct call calls[] = {
 	{ "push", push, 0, 1 },
 	{ "pop", pop, SIZE, 1 },
 	{ "pop from any lane", pop_any, SIZE, 1 },
+	{ "pop from a lane below one that was busy", pop_below, SIZE, 2 }, /* head is raised */
 	{ "push of a batch of 8", push_n, BATCH, 1 },
 	{ "pop of a batch of 8", pop_n, BATCH, BATCH },
 	{ "reserve", reserve, 0, 1 },
@@ -107,6 +114,12 @@ static bool is_locked(const uint8_t *p)
 	if ((*p & 0xf0) == 0x40) /* REX */
 		p++;
 	return lock || ((*p == 0x86 || *p == 0x87) && p[1] >> 6 != 3); /* xchg with memory */
+}
+
+/* A call that does not wait has nothing to pause for. */
+static bool is_pause(const uint8_t *p)
+{
+	return p[0] == 0xf3 && p[1] == 0x90;
 }
 
 static bool is_syscall(const uint8_t *p)
@@ -143,6 +156,10 @@ static int child_main(void *arg)
 	for (int i = 0; i < BATCH; i++)
 		items[i] = (struct iovec){ buf[i], SIZE };
 	warm_up(q);
+	if (child->call->make == pop_below) {
+		must_eq(pop_n(q), BATCH);
+		must_eq(shmq_push(q, 1, buf[0], SIZE, SHMQ_NOWAIT), 0);
+	}
 	if (child->call->make == commit)
 		must_eq(reserve(q), 0);
 	if (child->call->make == release)
@@ -187,6 +204,7 @@ START_TEST(nothing_but_the_locked_instructions_of_the_design)
 
 		locked += is_locked(p);
 		must(!is_syscall(p), "%s enters the kernel", c->name);
+		must(!is_pause(p), "%s pauses", c->name);
 	}
 	fprintf(stderr, "# %s: %ld instructions, %d locked\n", c->name, r.n, locked);
 	must_eq(locked, c->locked);
