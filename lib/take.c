@@ -334,7 +334,8 @@ static int take_long(struct shmq *q, unsigned lane, size_t room, bool patient, s
 		if (r < 0)
 			return r;
 		v->start = max_ticket(v->start, sc.unmarked ? sc.first_hole : sc.end);
-		if (!sc.holes && !sc.uninstalled &&
+		/* Watched holes are no reason not to: they are looked at each time. */
+		if (!sc.unmarked && !sc.uninstalled &&
 		    ((patient && distance_keep(v, q->geo.capacity[lane])) ||
 		     t0_by_peek(q, lane, patient)))
 			continue;
