@@ -47,6 +47,9 @@ void step_to_mark(pid_t pid);
 /* The address of the next instruction. */
 uintptr_t step_where(pid_t pid);
 
+/* Does the instruction at @at call the kernel? True if that cannot be told. */
+bool step_calls_kernel(uintptr_t at);
+
 /* Run one instruction. False, only if @may_sleep: it sleeps in a system call, and
  * step_wake() has to be called later. */
 bool step_one(pid_t pid, bool may_sleep);

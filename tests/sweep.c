@@ -2,6 +2,8 @@
 /* sweep.c - see sweep.h. */
 #include "sweep.h"
 
+#include "queue.h"
+
 enum { CAPACITY = 40, PARTICIPANTS = 6 };
 
 struct sums *sums;
@@ -139,9 +141,9 @@ int sweep_run(const char *what, Suite *s, const char *point, const char *rest)
 
 	sweep_begin(what);
 	status = suite_run(s);
-	fprintf(stderr, "# %s: %ld calls of %ld instructions, %ld of them at every one; "
-		"%ld %s points, %ld missed, %ld astray; %ld %s\n", what, sums->calls,
-		sums->instructions, sums->whole, sums->points, point, sums->missed,
+	fprintf(stderr, "# %s: %ld calls of %ld instructions, %ld of them at every one, %ld "
+		"wherever something happens; %ld %s points, %ld missed, %ld astray; %ld %s\n", what, sums->calls,
+		sums->instructions, sums->whole, sums->events, sums->points, point, sums->missed,
 		sums->astray, sums->others, rest);
 	return status;
 }
@@ -155,11 +157,31 @@ bool sweep_wanted(const struct scene *s)
 	return !SANITIZED && (!words || strstr(s->name, words));
 }
 
+/* Before instruction @k: has something happened since @k - 1? */
+static void note_event(struct sweep *w, long k)
+{
+	struct events *e = &w->events;
+	const char *now = w->g.q->base;
+	bool same = k > 0 && !memcmp(e->before, now, e->bytes);
+
+	if (same && !step_calls_kernel(w->r.at[k - 1]))
+		return;
+	if (!same)
+		memcpy(e->before, now, e->bytes);
+	if (e->n == e->room) {
+		e->room = e->room ? 2 * e->room : 256;
+		e->at = realloc(e->at, (size_t)e->room * sizeof(*e->at));
+		must(e->at);
+	}
+	e->at[e->n++] = k;
+}
+
 /* A step takes so long that the time to look for the dead would come. */
 static bool look(void *arg, long k)
 {
 	struct sweep *w = arg;
 
+	note_event(w, k);
 	if (k % 16 == 1 && w->s.trouble != PROBE)
 		stage_quiet(&w->g);
 	return false;
@@ -173,6 +195,10 @@ static void wake(void *arg)
 static void record(struct sweep *w)
 {
 	w->r.n = 0;
+	w->events.n = 0;
+	w->events.bytes = w->g.q->geo.bytes;
+	w->events.before = realloc(w->events.before, w->events.bytes);
+	must(w->events.before);
 	step_record(w->g.pid[0], &w->r, &w->g.w->actor[0].done, look,
 		    w->s.sleeps ? wake : NULL, w);
 }
@@ -227,9 +253,11 @@ bool sweep_reach(struct sweep *w, long k)
 	return there || w->strayed;
 }
 
-long sweep_stride(const struct sweep *w, uint64_t ns, uint64_t budget_ns)
+void sweep_plan(struct sweep *w, uint64_t ns, uint64_t budget_ns)
 {
 	uint64_t sum = 0;
+
+	budget_ns *= (uint64_t)counts(1);
 
 	for (long k = 0; k < w->r.n; k++) {
 		long from = w->r.slept >= 0 && k > w->r.slept ? w->r.slept + 1 : 0;
@@ -238,7 +266,30 @@ long sweep_stride(const struct sweep *w, uint64_t ns, uint64_t budget_ns)
 	}
 	if (w->s.trouble == CORPSES) /* long, and everybody relies on it */
 		budget_ns *= 4;
-	return counts(1) > 1 ? 1 : (long)(sum / budget_ns) + 1;
+	w->stride = (long)(sum / budget_ns) + 1;
+	w->first = (long)rng_below(&w->rng, (uint64_t)w->stride);
+	if (counts(1) == 1)
+		w->events.n = 0;
+	atomic_fetch_add(&sums->whole, w->stride == 1);
+	atomic_fetch_add(&sums->events, w->stride > 1 && w->events.n > 0);
+}
+
+long sweep_next(const struct sweep *w, long k)
+{
+	const struct events *e = &w->events;
+	long next = k < w->first ? w->first :
+				   k - (k - w->first) % w->stride + w->stride;
+	long low = 0, high = e->n; /* the first event behind @k is at one of [low, high] */
+
+	while (low < high) {
+		long middle = (low + high) / 2;
+
+		if (e->at[middle] > k)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low < e->n && e->at[low] < next ? e->at[low] : next;
 }
 
 bool sweep_again(struct sweep *w)
@@ -260,5 +311,12 @@ void sweep_end(struct sweep *w)
 	atomic_fetch_add(&sums->missed, w->missed);
 	atomic_fetch_add(&sums->points, w->points);
 	atomic_fetch_add(&sums->astray, w->astray);
+	sweep_free(w);
+}
+
+void sweep_free(struct sweep *w)
+{
+	free(w->events.at);
+	free(w->events.before);
 	step_record_free(&w->r);
 }

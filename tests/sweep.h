@@ -5,19 +5,32 @@
  *
  * A call is recorded once, whole. Visited is every one of its instructions as long as
  * that fits into a time that is given to each call; else one in so many, from a
- * random start, and always the first and the one behind the last. SHMQ_LONG=1 visits
- * every one of all; SHMQ_SCENE=words visits only the calls in whose name the words are.
+ * random start, and always the first and the one behind the last. SHMQ_LONG=1 gives
+ * twenty times the time, and visits beside them every instruction before which
+ * something has happened: the region is not what it was an instruction earlier, or the
+ * kernel was called. To whoever is left, a death at any other instruction is the same as
+ * one at the last of these. SHMQ_SCENE=words visits only the calls in whose name the
+ * words are.
  */
 #ifndef TESTS_SWEEP_H
 #define TESTS_SWEEP_H
 
 #include "scene.h"
 
+/* The instructions before which something has happened, in order. */
+struct events {
+	long *at, n, room;
+	char *before; /* the region as it was an instruction earlier */
+	uint64_t bytes;
+};
+
 struct sweep {
 	struct scene s;
 	struct stage g;
 	struct step_record r;
 	struct rng rng;
+	struct events events;
+	long stride, first; /* instructions from one point to the next, and the first one */
 	long points, astray;
 	bool strayed; /* the last one was not where it should be */
 	int tries;
@@ -50,14 +63,20 @@ bool sweep_record(struct sweep *w, const struct scene *s);
 bool sweep_reach(struct sweep *w, long k);
 bool sweep_again(struct sweep *w);
 
-/* Instructions from one point to the next, if a point takes @ns beside the steps. */
-long sweep_stride(const struct sweep *w, uint64_t ns, uint64_t budget_ns);
+/* Choose the stride and the first point, if a point takes @ns beside the steps and all
+ * of them may take @budget_ns. */
+void sweep_plan(struct sweep *w, uint64_t ns, uint64_t budget_ns);
 
+/* The point after that at instruction @k. */
+long sweep_next(const struct sweep *w, long k);
+
+/* Count what was visited, and free. */
 void sweep_end(struct sweep *w);
+void sweep_free(struct sweep *w);
 
 /* Sums over all scenes, for the last line. */
 struct sums {
-	atomic_long calls, instructions, whole, points, others, astray, missed;
+	atomic_long calls, instructions, whole, events, points, others, astray, missed;
 };
 extern struct sums *sums;
 

@@ -183,7 +183,7 @@ START_TEST(who_waits_beside_a_killed_waiter_is_woken)
 	kill_waiter(&w, w.r.slept);
 	kill_waiter(&w, w.r.slept + 1);
 	must(late * 4 < moves, "%u of %u moves found nobody awake", late, moves);
-	step_record_free(&w.r);
+	sweep_free(&w);
 }
 END_TEST
 
@@ -297,7 +297,7 @@ START_TEST(who_sleeps_gets_the_item_of_a_killed_producer)
 	stride = w.r.n / counts(120) + 1;
 	for (k = (long)rng_below(&w.rng, (uint64_t)stride); kill_notifier(&w, k); k += stride)
 		;
-	step_record_free(&w.r);
+	sweep_free(&w);
 }
 END_TEST
 

@@ -97,7 +97,7 @@ START_TEST(stopped_at_any_instruction_it_is_in_nobodys_way)
 	struct scene s = sweep_scene(_i);
 	struct sweep w = { .points = 0 };
 	uint64_t begin = now_ns();
-	long n, stride, k;
+	long n, last, k = 0;
 
 	if (s.trouble == PROBE || s.trouble == DOOMED || s.sleeps)
 		return; /* made for deaths; and a sleeper stands anyway */
@@ -105,15 +105,13 @@ START_TEST(stopped_at_any_instruction_it_is_in_nobodys_way)
 		return;
 	n = w.r.n;
 	stage_close(&w.g, true);
-	stride = sweep_stride(&w, POINT_NS, 300 * MS);
-	k = (long)rng_below(&w.rng, (uint64_t)stride);
-	do
-		k += stride;
-	while (halt_at(&w, k - stride));
-	must(k > n && w.points + w.missed >= n / stride, "%s: %ld points, the last at %ld of %ld", s.name,
-	     w.points, k - stride, n);
-	if (stride == 1)
-		atomic_fetch_add(&sums->whole, 1);
+	sweep_plan(&w, POINT_NS, 300 * MS);
+	do {
+		last = k;
+		k = sweep_next(&w, k);
+	} while (halt_at(&w, last));
+	must(k > n && w.points + w.missed >= n / w.stride, "%s: %ld points, the last at %ld of %ld",
+	     s.name, w.points, last, n);
 	fprintf(stderr, "# %s: %ld instructions, stopped at %ld (%ld astray); %.2f s\n", s.name, n,
 		w.points, w.astray, (double)(now_ns() - begin) / 1e9);
 	sweep_end(&w);

@@ -83,8 +83,7 @@ static void kill_late(struct kill_sweep *w)
 	struct stage *g = &w->sweep.g;
 	struct step_record none = { 0 };
 	bool astray, there = true;
-	long n = w->sweep.r.n, some = n < 750 ? 20 : 15000 / n + 1;
-	long stride = counts(1) > 1 ? 4 : n / some + 1;
+	long n = w->sweep.r.n, stride = n / counts(n < 750 ? 20 : 15000 / n + 1) + 1;
 	long k = (long)rng_below(&w->sweep.rng, (uint64_t)stride);
 
 	for (; there; k += stride, w->late++) {
@@ -100,21 +99,18 @@ static void kill_late(struct kill_sweep *w)
 
 static void sweep(struct kill_sweep *w)
 {
-	long n = w->sweep.r.n, stride = sweep_stride(&w->sweep, POINT_NS, 320 * MS);
-	long k = (long)rng_below(&w->sweep.rng, (uint64_t)stride);
-	long alone = k + stride * (long)rng_below(&w->sweep.rng, (uint64_t)(n / stride + 1));
+	long n = w->sweep.r.n, k = 0, stride, alone;
 	unsigned all = w->moved;
 
+	sweep_plan(&w->sweep, POINT_NS, 320 * MS);
+	stride = w->sweep.stride;
+	alone = w->sweep.first + stride * (long)rng_below(&w->sweep.rng, (uint64_t)(n / stride + 1));
 	w->moved = 0;
-	if (k > 0)
-		kill_at(w, 0, CHECK_RECOVER);
 	while (kill_at(w, k, k == alone ? CHECK_WAIT : CHECK_RECOVER))
-		k += stride;
+		k = sweep_next(&w->sweep, k);
 	must_eq(w->moved, all);
 	must(k + stride > n && w->sweep.points + w->sweep.missed >= n / stride,
 	     "%s: %ld points, the last at %ld of %ld", w->sweep.s.name, w->sweep.points, k, n);
-	if (stride == 1)
-		atomic_fetch_add(&sums->whole, 1);
 }
 
 START_TEST(killed_at_any_instruction_it_costs_nothing)

@@ -12,7 +12,7 @@
  *	SHMQ_SCHED=scenario:death:2:17s1,30k0 ./test_sched
  *
  * A normal run visits everything within the bounds of the table below; SHMQ_LONG=1
- * allows one preemption more.
+ * goes on with one preemption more, for MORE_NS each: what was not all says so.
  */
 #include "../common.h"
 #include "history.h"
@@ -30,6 +30,7 @@
 #define NOBODY SLOT_OWNER_MAX	   /* no participant has this index */
 #define LAST_ID 250		   /* of items that only show that there is room */
 #define WAIT_NS INT64_C(1000000000)
+#define MORE_NS (15 * SECOND)
 
 enum call {
 	NOTHING, PUSH, PUSH_2, PUSH_8, PUSH_WAIT, POP, POP_2, POP_ANY, POP_WAIT,
@@ -892,12 +893,15 @@ static bool execute(unsigned long *given_up)
 	return true;
 }
 
-/* The executions with exactly @preemptions, and with the death or stop if there is one. */
-static unsigned long explore_round(enum mode m, int preemptions, unsigned long *given_up)
+/* The executions with exactly @preemptions, and with the death or stop if there is one:
+ * those that are met before @until, and whether that is all. */
+static unsigned long explore_round(enum mode m, int preemptions, uint64_t until, bool *all,
+				   unsigned long *given_up)
 {
 	unsigned long n = 0;
 
 	allowed = preemptions;
+	*all = true;
 	sched_begin(nr, participant, bounds_of(m, preemptions));
 	do {
 		n += execute(given_up);
@@ -906,23 +910,27 @@ static unsigned long explore_round(enum mode m, int preemptions, unsigned long *
 			sched_begin(nr, participant, bounds_of(m, preemptions));
 			n += execute(given_up);
 		}
-	} while (sched_next());
+		*all = !sched_next();
+	} while (!*all && now_ns() < until);
 	return n;
 }
 
-static void explore(const struct scenario *s, enum mode m, int preemptions)
+static void explore(const struct scenario *s, enum mode m, int preemptions, int more)
 {
 	uint64_t began = now_ns();
 	unsigned long n = 0, given_up = 0;
+	bool all;
 	int i;
 
 	mode = m;
 	prepare(s);
 	for (i = 0; i <= preemptions; i++)
-		n += explore_round(m, i, &given_up);
+		n += explore_round(m, i, UINT64_MAX, &all, &given_up);
+	for (; i <= preemptions + more; i++)
+		n += explore_round(m, i, now_ns() + MORE_NS, &all, &given_up);
 	fprintf(stderr, "sched: %-20s %-6s %d preemptions %9lu schedules %9lu given up "
-		"%6.2f s\n", s->name, mode_names[m], preemptions, n, given_up,
-		(double)(now_ns() - began) / 1e9);
+		"%6.2f s%s\n", s->name, mode_names[m], preemptions + more, n, given_up,
+		(double)(now_ns() - began) / 1e9, all ? "" : ", not all");
 	must(n > 0 || m == TWO_DEATHS);
 	totals->schedules += n;
 	totals->kills += m == DEATH || m == TWO_DEATHS ? n : 0;
@@ -939,7 +947,7 @@ START_TEST(exhaustive)
 	signal(SIGBUS, crashed);
 	signal(SIGABRT, crashed);
 	if (s->preemptions[m] >= 0)
-		explore(s, m, s->preemptions[m] + more);
+		explore(s, m, s->preemptions[m], more);
 }
 END_TEST
 
