@@ -160,14 +160,16 @@ static inline bool watch_idle(struct shmq *q, const struct view *v, uint64_t lim
 /*
  * The window is used up. If an item waits in the slot behind it, and the queue is about
  * empty, the window becomes one longer: FULL there means that tail was beyond it, which
- * is all that the end of the window says. For a few items only; then tail is read again,
- * for a consumer that follows close by where many items come makes all slow (distance.c).
+ * is all that the end of the window says; gen is read again behind it, as behind tail. For
+ * a few items only; then tail is read again, for a consumer that follows close by where
+ * many items come makes all slow (distance.c).
  */
 static inline bool take_near(const struct shmq *q, struct view *v, uint64_t i)
 {
 	if (!v->near_left || i != v->pop.n || i >= q->geo.slots || /* PUBLISH */
 	    atomic_load_explicit(&v->pop_at.descriptors[spread(q, i)].word,
-				 memory_order_acquire) != v->pop.full)
+				 memory_order_acquire) != v->pop.full ||
+	    atomic_load_explicit(&v->lane->gen, memory_order_acquire) != v->gen) /* MARK */
 		return false;
 	v->near_left--;
 	v->pop.n = i + 1;

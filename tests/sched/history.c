@@ -338,7 +338,7 @@ static bool happens(const struct world *old, int t)
 	case H_PEEK:
 		at = first_item(l);
 		if (at < 0 || l->item[at].id != e->id ||
-		    l->item[at].attempts + 1 != e->attempts ||
+		    (e->attempts && l->item[at].attempts + 1 != e->attempts) ||
 		    !deliverable(old, t, e, &l->item[at]))
 			return false;
 		taken(&w, t, e->lane, e->what == H_PEEK);

@@ -37,7 +37,7 @@ enum happening {
 
 struct event {
 	enum happening what;
-	uint8_t lane, id, attempts;
+	uint8_t lane, id, attempts; /* 0: unknown */
 	bool maybe;	   /* in the call that its thread died in */
 	uint32_t from, to; /* the call: from the time it began until it returned */
 };
