@@ -11,6 +11,9 @@
 #include "lane.h"
 #include "segment.h"
 
+#define HEAD_COMES_MIN 256 /* capacity, at least, where it is worth waiting for head: */
+#define HEAD_PAUSES 48     /* about as long as 32 items take */
+
 /*
  * Walk head over what need not count any more: closed tickets, and whatever
  * lies in a marked segment. Stops at an item that waits in its place. *@g is
@@ -189,18 +192,39 @@ static void limit_set(struct shmq *q, struct view *v, uint64_t limit)
 	push_window(q, v);
 }
 
+/*
+ * By an old head the lane is full. Consumers raise it now and then; who walks it instead
+ * takes the lines that they are working on. So if it has moved since we last were here
+ * they are at work, and head is given a moment to move on: is it another one than @h?
+ */
+static bool head_comes(struct view *v, uint64_t cap, uint64_t h)
+{
+	if (cap < HEAD_COMES_MIN || h == v->full_at)
+		return false;
+	v->full_at = h;
+	for (int i = 0; i < HEAD_PAUSES; i++) {
+		cpu_relax();
+		/* PASS */
+		if (atomic_load_explicit(&v->lane->head, memory_order_acquire) != h)
+			return true;
+	}
+	return false;
+}
+
 int admit(struct shmq *q, unsigned lane, uint64_t tail, int n)
 {
 	struct view *v = &q->view[lane];
 	uint64_t cap = q->geo.capacity[lane], g, below, pads, pad_max, live;
 	int r, tries;
 
-	r = admit_look(q, lane, tail, false, &g, &below);
-	if (r < 0)
-		return r;
-	limit_set(q, v, g + cap - below);
-	if (!before(v->limit, tail + (unsigned)n))
-		return n;
+	do {
+		r = admit_look(q, lane, tail, false, &g, &below);
+		if (r < 0)
+			return r;
+		limit_set(q, v, g + cap - below);
+		if (!before(v->limit, tail + (unsigned)n))
+			return n;
+	} while (head_comes(v, cap, g));
 	for (tries = 0; tries < RESTARTS_MAX; tries++) {
 		r = admit_look(q, lane, tail, true, &g, &below);
 		if (r < 0)

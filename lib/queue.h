@@ -116,6 +116,7 @@ struct view {
 	/* the long way */
 	uint64_t limit; /* tickets below it are within the capacity */
 	uint64_t near;  /* from here on the limit is close: see push_run() */
+	uint64_t full_at; /* head when it was last waited for: see head_comes() */
 	uint64_t t0;    /* a value tail had */
 	struct distance distance;
 	uint64_t idle;  /* @start when the lane was last found empty */

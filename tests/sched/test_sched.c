@@ -96,6 +96,14 @@ static const struct scenario scenarios[] = {
 	  { { PUSH }, { PUSH }, { RECOVER, POP } }, { 1, 2, 0, 1 } },
 	{ "short-pop-pop", 8, 1, 16, 4, 3, 0, 0,
 	  { { POP, POP }, { POP, POP }, { PUSH } }, { 2, 1, 1, 0 } },
+	{ "short-near", 8, 1, 14, 3, 1, 0, 0,
+	  { { PUSH, PUSH, PUSH }, { POP, POP, POP } }, { 2, 2, 1, 0 } },
+	{ "short-hole-pop2", 8, 1, 16, 4, 1, 0, 0,
+	  { { PUSH }, { PUSH_2 }, { POP, POP_2 } }, { 2, 2, 2, 0 } },
+	{ "short-pop2-pop", 8, 1, 16, 4, 4, 0, 0,
+	  { { POP, POP_2 }, { POP, POP } }, { 3, 2, 2, 1 } },
+	{ "short-any", 8, 2, 14, 3, 2, 0, 0,
+	  { { PUSH, PUSH | LANE_1 }, { POP_ANY, POP_ANY, POP_ANY } }, { 2, 2, 1, 0 } },
 	/* an item comes back and a newer one behind it, where the queue is about empty */
 	{ "short-requeue-push", 8, 1, 14, 3, 2, 0, 0,
 	  { { PEEK, REQUEUE, PUSH }, { POP, POP } }, { 3, 2, 2, 0 } },
@@ -228,6 +236,12 @@ static void op_push(struct shmq *q, int self, int k, const struct op *op, int n)
 		d->result = 1;
 }
 
+/* The lane that an item was pushed to. */
+static int home_of(uint8_t id)
+{
+	return id < 32 ? 0 : op_of(sc, id / 32 - 1, id % 32 / BATCH).lane;
+}
+
 static bool short_way(void)
 {
 	return strncmp(sc->name, "short-", 6) == 0;
@@ -238,7 +252,7 @@ static void op_pop(struct shmq *q, struct done *d, const struct op *op, int n)
 	struct item it[BATCH];
 	struct iovec v[BATCH];
 	struct shmq_info info[BATCH];
-	struct shmq_info *infos = short_way() && op->call != POP_ANY ? NULL : info;
+	struct shmq_info *infos = short_way() ? NULL : info;
 	int i, lane = op->call == POP_ANY ? SHMQ_ANY_LANE : op->lane;
 
 	for (i = 0; i < n; i++)
@@ -255,7 +269,7 @@ static void op_pop(struct shmq *q, struct done *d, const struct op *op, int n)
 	for (i = 0; i < d->result; i++) {
 		item_check(&it[i], (ssize_t)v[i].iov_len);
 		d->id[i] = it[i].id;
-		d->lane[i] = (uint8_t)(infos ? info[i].lane : op->lane);
+		d->lane[i] = (uint8_t)(infos ? info[i].lane : home_of(it[i].id));
 		d->attempts[i] = (uint8_t)(infos ? info[i].attempts : 0);
 	}
 }
