@@ -5,8 +5,8 @@
 #   run-all.sh [--quick | --blink] BUILD DIRECTORY
 #
 # BUILD is a build directory (for figures worth keeping: --buildtype=release). Writes to
-# DIRECTORY one file of JSON lines for each part, and tables.md. Takes half an hour to an
-# hour; with --quick, which has fewer points and shorter runs, some minutes; --blink only
+# DIRECTORY one file of JSON lines for each part, a picture of it, and tables.md. Takes half an
+# hour to an hour; with --quick, which has fewer points and shorter runs, some minutes; --blink only
 # shows that everything works. Fails if a contender failed; the others are measured
 # nevertheless.
 set -eu
@@ -73,6 +73,7 @@ throughput()
 	name=$1
 	shift
 	part "$name" bench_throughput --json --runs $runs --duration $duration "$@"
+	"$here/plot.py" "$out/$name.jsonl" >"$out/$name.svg"
 }
 
 # The depths need one capacity for all of them.

@@ -24,8 +24,8 @@
 
 #define LOOK (SIZE_MAX - 1) /* room for nothing: no item is taken, whatever its length */
 #define SPIN_AT_HOLE 64  /* re-reads of a hole before it is passed */
-#define SPIN_FOR_NEXT 3  /* re-reads of the next slot before tail is read, */
-#define PAUSE_FOR_NEXT 16 /* and pauses between them: a look takes the line away */
+#define SPIN_FOR_NEXT 24 /* re-reads of the next slot before tail is read, */
+#define PAUSE_FOR_NEXT 2 /* and pauses between them: a look takes the line away */
 #define PEEK 4           /* slots looked at before tail is */
 #define NEAR 8           /* items taken behind t0 where a look found only one */
 #define HOT 4            /* empty looks that still wait after the last item, halved each time */

@@ -257,7 +257,8 @@ void sweep_plan(struct sweep *w, uint64_t ns, uint64_t budget_ns)
 {
 	uint64_t sum = 0;
 
-	budget_ns *= (uint64_t)counts(1);
+	if (counts(1) > 1)
+		budget_ns *= 5;
 
 	for (long k = 0; k < w->r.n; k++) {
 		long from = w->r.slept >= 0 && k > w->r.slept ? w->r.slept + 1 : 0;

@@ -6,7 +6,7 @@
  * A call is recorded once, whole. Visited is every one of its instructions as long as
  * that fits into a time that is given to each call; else one in so many, from a
  * random start, and always the first and the one behind the last. SHMQ_LONG=1 gives
- * twenty times the time, and visits beside them every instruction before which
+ * five times the time, and visits beside them every instruction before which
  * something has happened: the region is not what it was an instruction earlier, or the
  * kernel was called. To whoever is left, a death at any other instruction is the same as
  * one at the last of these. SHMQ_SCENE=words visits only the calls in whose name the

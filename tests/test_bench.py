@@ -10,6 +10,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 run_all, build = sys.argv[1:]
 bench = pathlib.Path(build) / 'bench'
@@ -107,6 +108,20 @@ def check_tables(directory):
     report('tables', faults)
 
 
+def check_plots(directory):
+    faults = []
+    for part in EXPECTED:
+        if part in ('latency', 'scenario'):
+            continue
+        tree = xml.etree.ElementTree.parse(directory / f'{part}.svg')
+        bars = len(tree.findall('{http://www.w3.org/2000/svg}rect')) - 1
+        rows = [json.loads(line) for line in (directory / f'{part}.jsonl').open()]
+        good = sum(row.get('status') == 'ok' for row in rows)
+        if bars != good:
+            faults.append(f'{part}: {bars} bars for {good} rows')
+    report('plots', faults)
+
+
 def check_text():
     faults = []
     for command, word in ((('bench_throughput', '--runs', 1, '--duration', 0.01, '-s', '1x1'),
@@ -149,6 +164,7 @@ def main():
             check_parts(directory / 'out')
             check_waits(directory / 'out')
             check_tables(directory / 'out')
+            check_plots(directory / 'out')
         check_text()
         check_refusals()
         left = [path.name for path in directory.iterdir() if path.name != 'out']

@@ -291,6 +291,19 @@ START_TEST(the_largest_sizes_do_not_wrap_around)
 }
 END_TEST
 
+START_TEST(what_a_queue_takes_beside_its_items_is_a_third_of_them)
+{
+	struct shmq_config c;
+	uint64_t bytes;
+
+	shmq_config_init(&c, sizeof(c));
+	c.nr_lanes = 1;
+	c.lanes[0].capacity = 100000;
+	must_eq(shmq_region_size(&c, &bytes), 0);
+	must(bytes * 100 <= c.lanes[0].capacity * c.item_size * 135, "%" PRIu64 " bytes", bytes);
+}
+END_TEST
+
 START_TEST(the_largest_capacity_of_a_lane_is_possible)
 {
 	struct shmq_config c = config(1, SHMQ_LANE_CAPACITY_MAX, 64);
@@ -612,6 +625,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_bad_config_is_refused_with_words_of_its_own);
 	tcase_add_test(t, every_limit_of_a_config_is_allowed);
 	tcase_add_test(t, the_largest_sizes_do_not_wrap_around);
+	tcase_add_test(t, what_a_queue_takes_beside_its_items_is_a_third_of_them);
 	tcase_add_test(t, the_largest_capacity_of_a_lane_is_possible);
 	tcase_add_test(t, the_default_is_what_the_header_says);
 

@@ -84,7 +84,7 @@ static void kill_late(struct kill_sweep *w)
 	struct step_record none = { 0 };
 	bool astray, there = true;
 	long n = w->sweep.r.n, some = n < 750 ? 20 : 15000 / n + 1;
-	long stride = n / (counts(1) > 1 ? 4 * some : some) + 1;
+	long stride = n / (counts(1) > 1 ? 3 * some : some) + 1;
 	long k = (long)rng_below(&w->sweep.rng, (uint64_t)stride);
 
 	for (; there; k += stride, w->late++) {
