@@ -29,13 +29,17 @@ BUGS = [
 """, "cost"),
     ("a window that has grown takes over a hole", "lib/fast.h",
      """	    atomic_load_explicit(&v->pop_at.descriptors[spread(q, i)].word,
-				 memory_order_acquire) != v->pop.full)
-		return false;
+				 memory_order_acquire) != v->pop.full ||
 """,
      """	    (atomic_load_explicit(&v->pop_at.descriptors[spread(q, i)].word,
-				  memory_order_acquire) != v->pop.full && ++v->start == 0))
-		return false;
+				  memory_order_acquire) != v->pop.full && ++v->start == 0) ||
 """, "lane sched linear"),
+    ("an item that came back is passed by one behind the window", "lib/fast.h",
+     """ ||
+	    atomic_load_explicit(&v->lane->gen, memory_order_acquire) != v->gen) /* MARK */
+""",
+     """)
+""", "sched"),
     ("a ring that descriptors do not hear", "lib/bell.c",
      """	sys_futex_wake(&w->rings, INT_MAX, UINT32_MAX);
 	sys_touch(q->map->fd);

@@ -107,6 +107,16 @@ static const struct scenario scenarios[] = {
 	/* an item comes back and a newer one behind it, where the queue is about empty */
 	{ "short-requeue-push", 8, 1, 14, 3, 2, 0, 0,
 	  { { PEEK, REQUEUE, PUSH }, { POP, POP } }, { 3, 2, 2, 0 } },
+	{ "short-requeue-pop2", 8, 1, 14, 3, 3, 0, 0,
+	  { { PEEK, REQUEUE, PUSH }, { POP, POP_2 } }, { 3, 2, 2, 0 } },
+	{ "short-requeue-pops", 8, 1, 14, 3, 3, 0, 0,
+	  { { PEEK, REQUEUE, PUSH }, { POP, POP }, { POP, POP } }, { 2, 1, 1, 0 } },
+	{ "short-abort", 8, 1, 14, 3, 1, 0, 0,
+	  { { RESERVE, ABORT, PUSH }, { PUSH }, { POP, POP } }, { 2, 1, 1, 0 } },
+	{ "short-commit", 8, 1, 14, 3, 1, 0, 0,
+	  { { RESERVE, COMMIT }, { PUSH, PUSH }, { POP, POP, POP } }, { 2, 1, 1, 0 } },
+	{ "short-any-requeue", 8, 2, 14, 3, 2, 0, 0,
+	  { { PEEK, REQUEUE, PUSH | LANE_1 }, { POP_ANY, POP_ANY, POP_ANY } }, { 2, 2, 1, 0 } },
 	/* more is drawn than there is room for */
 	{ "overdraw", 8, 1, 9, 3, 0, 0, 0,
 	  { { PUSH, PUSH }, { PUSH_8, PUSH_8, POP } }, { 2, 2, 2, 0 } },
