@@ -109,6 +109,7 @@ without=$PWD/build-check/gcc/tests/without
 tests less gcc "$without" -e EPERM io_uring "$without" futex_waitv \
 	meson test any poll uring waiting points priority
 one model docs/model/check.sh
+one seeded-bugs-apply python3 tests/seeded_bugs.py --apply
 if [ "$patience" -gt 1 ]; then
 	one model-long docs/model/check.sh --long
 	one seeded-bugs python3 tests/seeded_bugs.py build-check/bugs

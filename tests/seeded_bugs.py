@@ -7,6 +7,7 @@ notice, runs them in order, and says which one went red. A bug that all of them
 pass is a survivor, and makes this script fail.
 
     tests/seeded_bugs.py WORKDIR [NAME...]    only the bugs of these names
+    tests/seeded_bugs.py --apply              only see that each can be applied
 
 A test that crashes or does not end within its time is red, too. The unchanged
 source must be green first.
@@ -19,6 +20,7 @@ import sys
 import time
 
 TIMEOUT = 180  # seconds a test may take
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # name, file, old text (must occur exactly once), new text, tests that should notice
 BUGS = [
@@ -286,13 +288,13 @@ BUGS = [
 		recover_own(q);
 """, "", "lease"),
     ("no look between arming and sleeping", "lib/wait.c",
-     """		uint32_t w = arm(q, side, lanes);
+     """		uint32_t w = wait_announce(q, side, lanes, WAIT_EPOCH);
 
 		r = attempt(arg);
 		if (r != -EAGAIN)
 			break;
 """,
-     """		uint32_t w = arm(q, side, lanes);
+     """		uint32_t w = wait_announce(q, side, lanes, WAIT_EPOCH);
 
 """, "sched wait"),
     ("armed bits are cleared while others sleep", "lib/wait.c",
@@ -336,9 +338,9 @@ BUGS = [
     ("an unnamed ticket of the dead is forgotten when it is old", "lib/recover.c",
      "	close_older(q, c, &u);\n", "	(void)close_older;\n", "settle"),
     ("opening does not look for the dead", "lib/queue.c",
-     """		recover_all(q, &q->opened); /* what a predecessor held is there at once */
+     """		recover_all(*out, &(*out)->opened);
 """,
-     """		(void)q;
+     """		(void)out;
 """, "lease"),
     ("a move that fails speaks for the pushes", "lib/push.c",
      """		q->refused = refused; /* of the caller's pushes; this is a pop */
@@ -386,7 +388,7 @@ def run(args, cwd=None, timeout=600):
     p = subprocess.Popen(args, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                          stdin=subprocess.DEVNULL, start_new_session=True, text=True,
                          errors="replace",
-                         env={**os.environ, "CK_TAP_LOG_FILE_NAME": "-"})
+                         env={**os.environ, "CK_TAP_LOG_FILE_NAME": "-", "SHMQ_LONG": ""})
     try:
         out, _ = p.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -398,11 +400,10 @@ def run(args, cwd=None, timeout=600):
 
 class Tree:
     def __init__(self, work):
-        top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         self.src = os.path.join(work, "src")
         shutil.rmtree(work, ignore_errors=True)
         os.makedirs(work)
-        shutil.copytree(top, self.src, ignore=shutil.ignore_patterns("build", "build-*", ".git"))
+        shutil.copytree(TOP, self.src, ignore=shutil.ignore_patterns("build", "build-*", ".git"))
         self.builds = {}
         for name, options in (("plain", ["-Dbuildtype=debugoptimized"]),
                               ("tsan", ["-Dbuildtype=debugoptimized", "-Db_sanitize=thread"])):
@@ -433,9 +434,26 @@ class Tree:
                    ([f"test_{name}.c"], [name, f"test_{name}.c"]))
 
 
+def apply_all():
+    """Does the source have what each bug replaces?"""
+    lost = 0
+    for name, file, old, *_ in BUGS:
+        with open(os.path.join(TOP, file)) as f:
+            times = f.read().count(old)
+        if times != 1:
+            print(f"{name}: {file} has the old text {times} times")
+        lost += times != 1
+    print(f"{len(BUGS)} seeded bugs, {lost} cannot be applied")
+    return 1 if lost else 0
+
+
 def main():
+    if sys.argv[1:] == ["--apply"]:
+        return apply_all()
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
+    if apply_all():
+        return 1
     tree = Tree(os.path.abspath(sys.argv[1]))
     bugs = [b for b in BUGS if len(sys.argv) == 2 or b[0] in sys.argv[2:]]
     needed = sorted({t for b in bugs for t in b[4].split() if tree.exists(t)})
@@ -449,8 +467,6 @@ def main():
         path = os.path.join(tree.src, file)
         with open(path) as f:
             text = f.read()
-        if text.count(old) != 1:
-            sys.exit(f"{name}: {file} has the old text {text.count(old)} times")
         with open(path, "w") as f:
             f.write(text.replace(old, new))
         verdict = "SURVIVED"
