@@ -30,7 +30,7 @@
 #define NOBODY SLOT_OWNER_MAX	   /* no participant has this index */
 #define LAST_ID 250		   /* of items that only show that there is room */
 #define WAIT_NS INT64_C(1000000000)
-#define MORE_NS (15 * SECOND)
+#define MORE_NS (5 * SECOND)
 
 enum call {
 	NOTHING, PUSH, PUSH_2, PUSH_8, PUSH_WAIT, POP, POP_2, POP_ANY, POP_WAIT,
