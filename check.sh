@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # check.sh - build libshmq in every way that matters and run all tests.
 #
-#   ./check.sh [--long]         --long: all sweeps whole, longer random and stress
-#                               tests, larger models, and the tests against seeded bugs
+#   ./check.sh [--long]         --long: denser sweeps, longer random and stress tests,
+#                               larger models, and the tests against seeded bugs; hours
 #
 # gcc (optimised) runs all suites, clang all but the long ones of processes, both with
 # warnings as errors; the address and undefined-behaviour sanitizers run unit, api and
