@@ -217,14 +217,16 @@ int admit(struct shmq *q, unsigned lane, uint64_t tail, int n)
 	uint64_t cap = q->geo.capacity[lane], g, below, pads, pad_max, live;
 	int r, tries;
 
-	do {
+	for (tries = 0;; tries++) {
 		r = admit_look(q, lane, tail, false, &g, &below);
 		if (r < 0)
 			return r;
 		limit_set(q, v, g + cap - below);
 		if (!before(v->limit, tail + (unsigned)n))
 			return n;
-	} while (head_comes(v, cap, g));
+		if (tries || !head_comes(v, cap, g)) /* once: others may be served first */
+			break;
+	}
 	for (tries = 0; tries < RESTARTS_MAX; tries++) {
 		r = admit_look(q, lane, tail, true, &g, &below);
 		if (r < 0)

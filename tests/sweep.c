@@ -142,9 +142,9 @@ int sweep_run(const char *what, Suite *s, const char *point, const char *rest)
 	sweep_begin(what);
 	status = suite_run(s);
 	fprintf(stderr, "# %s: %ld calls of %ld instructions, %ld of them at every one, %ld "
-		"wherever something happens; %ld %s points, %ld missed, %ld astray; %ld %s\n", what, sums->calls,
-		sums->instructions, sums->whole, sums->events, sums->points, point, sums->missed,
-		sums->astray, sums->others, rest);
+		"wherever something happens; %ld %s points, %ld missed, %ld astray; %ld %s\n", what,
+		sums->calls, sums->instructions, sums->whole, sums->events, sums->points, point,
+		sums->missed, sums->astray, sums->others, rest);
 	return status;
 }
 
@@ -259,7 +259,6 @@ void sweep_plan(struct sweep *w, uint64_t ns, uint64_t budget_ns)
 
 	if (counts(1) > 1)
 		budget_ns *= 5;
-
 	for (long k = 0; k < w->r.n; k++) {
 		long from = w->r.slept >= 0 && k > w->r.slept ? w->r.slept + 1 : 0;
 
