@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-TIMEOUT = 180  # seconds a test may take
+TIMEOUT = 400  # seconds a test may take; the sweeps take half of it on a slow machine
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # name, file, old text (must occur exactly once), new text, tests that should notice
