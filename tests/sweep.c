@@ -181,7 +181,8 @@ static bool look(void *arg, long k)
 {
 	struct sweep *w = arg;
 
-	note_event(w, k);
+	if (counts(1) > 1)
+		note_event(w, k);
 	if (k % 16 == 1 && w->s.trouble != PROBE)
 		stage_quiet(&w->g);
 	return false;
@@ -268,8 +269,6 @@ void sweep_plan(struct sweep *w, uint64_t ns, uint64_t budget_ns)
 		budget_ns *= 4;
 	w->stride = (long)(sum / budget_ns) + 1;
 	w->first = (long)rng_below(&w->rng, (uint64_t)w->stride);
-	if (counts(1) == 1)
-		w->events.n = 0;
 	atomic_fetch_add(&sums->whole, w->stride == 1);
 	atomic_fetch_add(&sums->events, w->stride > 1 && w->events.n > 0);
 }
