@@ -273,12 +273,10 @@ void sweep_plan(struct sweep *w, uint64_t ns, uint64_t budget_ns)
 	atomic_fetch_add(&sums->events, w->stride > 1 && w->events.n > 0);
 }
 
-long sweep_next(const struct sweep *w, long k)
+/* The first event behind instruction @k, or LONG_MAX. */
+static long event_behind(const struct events *e, long k)
 {
-	const struct events *e = &w->events;
-	long next = k < w->first ? w->first :
-				   k - (k - w->first) % w->stride + w->stride;
-	long low = 0, high = e->n; /* the first event behind @k is at one of [low, high] */
+	long low = 0, high = e->n; /* it is at one of [low, high] */
 
 	while (low < high) {
 		long middle = (low + high) / 2;
@@ -288,7 +286,21 @@ long sweep_next(const struct sweep *w, long k)
 		else
 			low = middle + 1;
 	}
-	return low < e->n && e->at[low] < next ? e->at[low] : next;
+	return low < e->n ? e->at[low] : LONG_MAX;
+}
+
+long sweep_next(const struct sweep *w, long k)
+{
+	long next = k < w->first ? w->first :
+				   k - (k - w->first) % w->stride + w->stride;
+	long event = event_behind(&w->events, k);
+
+	return event < next ? event : next;
+}
+
+bool sweep_same_state(const struct sweep *w, long from, long to)
+{
+	return w->events.n > 0 && to < w->r.n && event_behind(&w->events, from) > to;
 }
 
 bool sweep_again(struct sweep *w)

@@ -70,6 +70,9 @@ void sweep_plan(struct sweep *w, uint64_t ns, uint64_t budget_ns);
 /* The point after that at instruction @k. */
 long sweep_next(const struct sweep *w, long k);
 
+/* Is it known that nothing happens from instruction @from to instruction @to? */
+bool sweep_same_state(const struct sweep *w, long from, long to);
+
 /* Count what was visited, and free. */
 void sweep_end(struct sweep *w);
 void sweep_free(struct sweep *w);

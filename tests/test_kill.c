@@ -100,15 +100,21 @@ static void kill_late(struct kill_sweep *w)
 
 static void sweep(struct kill_sweep *w)
 {
-	long n = w->sweep.r.n, k = 0, stride, alone;
-	unsigned all = w->moved;
+	long n = w->sweep.r.n, k = 0, last = 0, stride, alone;
+	unsigned all = w->moved, moved = 0;
 
 	sweep_plan(&w->sweep, POINT_NS, 320 * MS);
 	stride = w->sweep.stride;
 	alone = w->sweep.first + stride * (long)rng_below(&w->sweep.rng, (uint64_t)(n / stride + 1));
 	w->moved = 0;
-	while (kill_at(w, k, k == alone ? CHECK_WAIT : CHECK_RECOVER))
+	while (kill_at(w, k, k == alone ? CHECK_WAIT : CHECK_RECOVER)) {
+		must(w->sweep.strayed || !sweep_same_state(&w->sweep, last, k) ||
+		     w->moved == moved, "%s: %u items moved at %ld, %u at %ld: a death in between "
+		     "is not the same", w->sweep.s.name, w->moved, k, moved, last);
+		last = k;
+		moved = w->moved;
 		k = sweep_next(&w->sweep, k);
+	}
 	must_eq(w->moved, all);
 	must(k + stride > n && w->sweep.points + w->sweep.missed >= n / stride,
 	     "%s: %ld points, the last at %ld of %ld", w->sweep.s.name, w->sweep.points, k, n);
