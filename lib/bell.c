@@ -65,7 +65,8 @@ static bool intact(const struct bell *b)
 	       (!b->inotify || sys_epoll_has(b->epoll, b->inotify));
 }
 
-/* Have the bell ring of itself in @ns. */
+/* Have the bell ring of itself in @ns; at once, and until it is wound again, if @now is 0.
+ * The kernel needs some microseconds even for that. */
 static void wind(struct bell *b, uint64_t ns, uint64_t now)
 {
 	b->set_ns = now;
@@ -143,8 +144,6 @@ ssize_t bell_quieten(struct shmq *q, enum wait_side side, uint32_t lanes,
 		sys_inotify_drain(b->inotify);
 	else
 		slice_adapt(q, b);
-	if (now - b->set_ns >= b->slice_ns / 2)
-		wind(b, b->slice_ns, now);
 	POINT("bell:drained"); /* Dead here, and below: nobody else's bell is changed. */
 	owe(q, b, side, lanes);
 	wait_announce(q, side, lanes << WAIT_POLLED_SHIFT, 0);
@@ -154,7 +153,9 @@ ssize_t bell_quieten(struct shmq *q, enum wait_side side, uint32_t lanes,
 		b->quiet |= lanes;
 	else
 		b->owed |= lanes;
-	if (b->owed)
+	if (!b->owed && now - b->set_ns >= b->slice_ns / 2)
+		wind(b, b->slice_ns, now);
+	else if (b->owed && b->set_ns)
 		wind(b, 1, 0);
 	return r;
 }

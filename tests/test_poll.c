@@ -32,14 +32,16 @@ static bool readable(int fd, int ms)
 	return r == 1;
 }
 
-/* It is readable by now; where others have all inotify instances of this user, soon. */
+/* It is readable by now, or as soon as the processor gets to a timer that is due: before
+ * that of poll(), and long before the next slice. Where others have all inotify instances
+ * of this user, within some slices. */
 static bool told(const struct shmq *q, int fd)
 {
 	bool alone = false;
 
 	for (int side = 0; side < 2; side++)
 		alone |= q->bell[side].epoll && !q->bell[side].inotify;
-	return readable(fd, alone ? PATIENCE : 0);
+	return readable(fd, alone ? PATIENCE : 10);
 }
 
 /* Nothing is there: the call says so, and then so does the descriptor. The timer may
