@@ -3,7 +3,7 @@
 """files.py - how fast shmq-dump, shmq-drain and shmq-restore move messages to and from a
 disk, beside dd doing the same with the bytes of the same file.
 
-  files.py [--runs N] [--mib N] [--engine io_uring|write] TOOLS DIRECTORY
+  files.py [--runs N] [--mib N] [--engine io_uring|write] [--huge] TOOLS DIRECTORY
 
 TOOLS is where the tools are, DIRECTORY a place on the disk. In each run dump, drain and
 dd write the same bytes and put them onto the disk, then restore and dd read them from the
@@ -39,7 +39,7 @@ def measure(size, args):
     rates = {}
 
     subprocess.run([tool("create"), "-q", "bench-files", "--lane", f"all:{n}",
-                    "--msg-size", str(size)], check=True)
+                    "--msg-size", str(size)] + ["--huge"] * args.huge, check=True)
     line = b"m" * size + b"\n"
     chunk = line * max(1, (1 << 20) // size)
     with subprocess.Popen([tool("push"), "-q", "bench-files"],
@@ -82,6 +82,7 @@ def main():
     p.add_argument("--mib", type=int, default=256, help="bytes of messages")
     p.add_argument("--sizes", type=lambda s: [int(x) for x in s.split(",")], default=SIZES)
     p.add_argument("--engine", choices=("io_uring", "write"), default="io_uring")
+    p.add_argument("--huge", action="store_true", help="a queue in huge pages")
     p.add_argument("tools")
     p.add_argument("directory")
     args = p.parse_args()

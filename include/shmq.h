@@ -112,9 +112,11 @@ enum shmq_config_flags {
 	SHMQ_STAMP = 1 << 0, /* keep the time of each push: shmq_info.wait_ns and
 	                        oldest_ns work, at the price of a clock read */
 	SHMQ_HUGE = 1 << 1,  /* ask for huge pages, in the file and in every mapping.
-	                        They are had from Linux 5.14 on if the tmpfs is mounted
-	                        with them (mount -o remount,huge=advise /dev/shm); else
-	                        pages are of the usual size, and nothing else changes */
+	                        Linux 6.1 makes them at shmq_create(); Linux 5.14 has
+	                        them if the tmpfs is mounted with them (mount -o
+	                        remount,huge=advise /dev/shm). Where there are none, or
+	                        in a region below 2 MiB, pages are of the usual size,
+	                        and nothing else changes */
 };
 
 /*

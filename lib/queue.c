@@ -70,14 +70,13 @@ static int mapping_open(struct mapping **out, const char *name, unsigned flags)
 	m->ino = st.st_ino;
 	m->bytes = m->geo.bytes;
 	snprintf(m->name, sizeof m->name, "%s", name + (name[0] == '/'));
-	r = sys_map(m->fd, m->bytes, !(flags & SHMQ_OBSERVE), &base);
+	r = (m->geo.flags & SHMQ_HUGE ? sys_map_huge : sys_map)(
+		m->fd, m->bytes, !(flags & SHMQ_OBSERVE), &base);
 	if (r < 0) {
 		mapping_drop(m);
 		return r;
 	}
 	m->base = base;
-	if (m->geo.flags & SHMQ_HUGE)
-		sys_huge(base, m->bytes);
 	if (flags & SHMQ_LOCK)
 		r = sys_lock_memory(base, m->bytes);
 	if (r < 0) {

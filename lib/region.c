@@ -424,15 +424,16 @@ static void region_fill(char *base, const struct header *h, const struct geometr
 }
 
 /* A file gets its huge pages when it is first written through a mapping that asks for
- * them. What they do not cover, or cannot for want of memory, fallocate() does. */
+ * them, on a mount that has them; else usual ones, which the kernel then makes into huge
+ * ones. What they do not cover, or cannot for want of memory, fallocate() does. */
 static void allocate_huge(int fd, uint64_t bytes)
 {
 	void *base;
 
-	if (ftruncate(fd, (off_t)bytes) < 0 || sys_map(fd, bytes, true, &base) < 0)
+	if (ftruncate(fd, (off_t)bytes) < 0 || sys_map_huge(fd, bytes, true, &base) < 0)
 		return;
-	sys_huge(base, bytes);
 	sys_populate(base, bytes, true);
+	sys_collapse(base, bytes);
 	sys_unmap(base, bytes);
 }
 

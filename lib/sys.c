@@ -108,10 +108,11 @@ int sys_read_at(int fd, void *buf, size_t len, uint64_t off)
 	return 0;
 }
 
-int sys_map(int fd, size_t bytes, bool writable, void **out)
+/* At @at, where this process has reserved addresses; NULL: anywhere. */
+static int map_at(void *at, int fd, size_t bytes, bool writable, void **out)
 {
 	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
-	void *p = mmap(NULL, bytes, prot, MAP_SHARED, fd, 0);
+	void *p = mmap(at, bytes, prot, MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
@@ -125,11 +126,46 @@ int sys_map(int fd, size_t bytes, bool writable, void **out)
 	return 0;
 }
 
-void sys_huge(void *p, size_t bytes)
+int sys_map(int fd, size_t bytes, bool writable, void **out)
+{
+	return map_at(NULL, fd, bytes, writable, out);
+}
+
+#ifndef MADV_COLLAPSE /* Linux 6.1 */
+#define MADV_COLLAPSE 25
+#endif
+
+enum { HUGE_PAGE = 2 << 20 };
+
+int sys_map_huge(int fd, size_t bytes, bool writable, void **out)
+{
+	/* The kernel puts files where huge pages fit only on some mounts. */
+	size_t reserved = bytes + HUGE_PAGE, before;
+	char *p = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+	int r;
+
+	if (p == MAP_FAILED)
+		return -errno;
+	before = -(uintptr_t)p % HUGE_PAGE;
+	r = map_at(p + before, fd, bytes, writable, out);
+	if (r < 0) {
+		munmap(p, reserved);
+		return r;
+	}
+	bytes = (bytes + 4095) & ~(size_t)4095;
+	if (before)
+		munmap(p, before);
+	munmap(p + before + bytes, reserved - before - bytes);
+	madvise(*out, bytes, MADV_HUGEPAGE);
+	return 0;
+}
+
+void sys_collapse(void *p, size_t bytes)
 {
 	int saved = errno;
 
-	madvise(p, bytes, MADV_HUGEPAGE);
+	madvise(p, bytes, MADV_COLLAPSE);
 	errno = saved;
 }
 

@@ -73,8 +73,11 @@ int sys_poll(struct pollfd *fds, unsigned n, uint64_t ns);
 int sys_membarrier_register(void);
 int sys_membarrier(void);
 
-/* Have it use huge pages, if the kernel has them for it. */
-void sys_huge(void *p, size_t bytes);
+/* As sys_map(), where huge pages fit, and asking for them; they are used if the file has
+ * them. */
+int sys_map_huge(int fd, size_t bytes, bool writable, void **out);
+/* Have the file's pages made into huge ones, as far as the kernel can: since Linux 6.1. */
+void sys_collapse(void *p, size_t bytes);
 /* Map all pages now, and allocate those that are missing: 0; -EINVAL before Linux 5.14. */
 int sys_populate(void *p, size_t bytes, bool writable);
 /* Keep it in RAM: 0, or -errno of mlock(). */

@@ -52,7 +52,7 @@ static const struct argp_option options[] = {
 	{"participants", OPT_PARTICIPANTS, "N", 0,
 	 "producers and consumers attached at once (default 64)", 0},
 	{"huge", OPT_HUGE, NULL, 0,
-	 "ask for huge pages (used if the kernel has them for shared memory)", 0},
+	 "ask for huge pages, which make large queues cheaper to use (Linux 6.1)", 0},
 	{"stamp", OPT_STAMP, NULL, 0,
 	 "keep the time of each push, so that ages can be shown", 0},
 	{"max-attempts", OPT_MAX_ATTEMPTS, "N", 0,

@@ -209,9 +209,10 @@ static void check_pages(struct doctor *d, const struct doctor_queue *q)
 	if (!(q->view.st.flags & SHMQ_HUGE) || has_huge_pages(q->name))
 		return;
 	doctor_add(d, DOCTOR_WARN, "huge-pages", q, NULL,
-		   "it asks for huge pages and has none: %s is mounted without them, or it "
-		   "is too small", shmq_dir());
-	doctor_fix(d, "mount -o remount,huge=advise %s    then make the queue again", shmq_dir());
+		   "it asks for huge pages and has none: it takes less than 2 MiB, or the kernel "
+		   "(before Linux 6.1) or free memory, which is in small pieces, did not give any");
+	doctor_fix(d, "make a larger queue; or mount -o remount,huge=advise %s, or "
+		   "echo 1 > /proc/sys/vm/compact_memory, then make it again", shmq_dir());
 }
 
 /* ---- participants ---- */
