@@ -177,13 +177,19 @@ static inline bool take_near(const struct shmq *q, struct view *v, uint64_t i)
 	return true;
 }
 
+/* A slot that was won: its number, and its word when it was FULL. */
+struct won {
+	struct descriptor *descriptor;
+	uint64_t slot, full;
+};
+
 /*
- * Take the next item of @lane into @buf, if it waits where it is looked for first: its
- * length, and *@slot is its slot; else -EBUSY and nothing is done. @short_item: only one
- * that is copied without a call, and no watched slot but the sole one.
+ * Win the next item of a lane, if it waits where it is looked for first: its length;
+ * else -EBUSY and nothing is done. @short_item: only one that is copied without a call,
+ * and no watched slot but the sole one.
  */
-static ALWAYS_INLINE ssize_t take_short(struct shmq *q, struct view *v, void *buf, size_t room,
-					bool short_item, uint64_t *slot)
+static ALWAYS_INLINE ssize_t win_short(struct shmq *q, struct view *v, size_t room,
+				       bool short_item, struct won *won)
 {
 	/* t0 was read before this: tail, head (as @start, before), gen, marks, slots. */
 	uint64_t g = atomic_load_explicit(&v->lane->gen, memory_order_acquire); /* MARK */
@@ -218,14 +224,28 @@ static ALWAYS_INLINE ssize_t take_short(struct shmq *q, struct view *v, void *bu
 		/* another consumer has it */
 	}
 	POINT("take_one:won"); /* as take:won */
-	copy_inline(buf, v->pop_at.payload + i * q->geo.slot_bytes, len);
-	/* RETIRE, as lane_finish(). */
-	atomic_store_explicit(&d->word, full + SLOT_DONE - SLOT_FULL, memory_order_release);
-	POINT("take_one:done"); /* as finish:done */
 	v->start = v->pop.first + i + 1;
-	tally_add(&v->tally->popped, 1);
-	*slot = i;
+	*won = (struct won){ .descriptor = d, .slot = i, .full = full };
 	return (ssize_t)len;
+}
+
+/* Take the next item of a lane into @buf: as win_short(). */
+static ALWAYS_INLINE ssize_t take_short(struct shmq *q, struct view *v, void *buf, size_t room,
+					bool short_item, uint64_t *slot)
+{
+	struct won won;
+	ssize_t len = win_short(q, v, room, short_item, &won);
+
+	if (unlikely(len < 0))
+		return len;
+	copy_inline(buf, v->pop_at.payload + won.slot * q->geo.slot_bytes, (size_t)len);
+	/* RETIRE, as lane_finish(). */
+	atomic_store_explicit(&won.descriptor->word, won.full + SLOT_DONE - SLOT_FULL,
+			      memory_order_release);
+	POINT("take_one:done"); /* as finish:done */
+	tally_add(&v->tally->popped, 1);
+	*slot = won.slot;
+	return len;
 }
 
 /* After a take_short() of slot @i: is head to be raised, or the segment to be left? */
@@ -234,6 +254,7 @@ static ALWAYS_INLINE bool take_at_edge(const struct shmq *q, uint64_t i)
 	return unlikely((i & q->edge_mask) == q->edge_mask);
 }
 
-HIDDEN void take_edge(struct shmq *q, unsigned lane, uint64_t i);
+/* Slot @i of @lane was won, where take_at_edge() is true. @finished: and its item is. */
+HIDDEN void take_edge(struct shmq *q, unsigned lane, uint64_t i, bool finished);
 
 #endif

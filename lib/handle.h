@@ -4,7 +4,8 @@
 #ifndef SHMQ_HANDLE_H
 #define SHMQ_HANDLE_H
 
-#include "lane.h"
+#include "fast.h"
+#include "recover.h"
 
 /* Why the handle can not be used for @lane and @timeout_ns; 0 it can. */
 static inline int use_check(const struct shmq *q, int lane, int64_t timeout_ns)
@@ -62,8 +63,49 @@ static inline uint32_t lanes_of(const struct shmq *q, int lane)
 	return q->geo.dead_lane == SHMQ_DROP ? all : all & ~(1u << q->geo.dead_lane);
 }
 
+/* Is the lane empty, and quiet? Else there is more to look at than this. */
+static inline bool lane_idle(const struct view *v)
+{
+	/* PASS, MARK, TICKET: head, gen, tail. All below head is closed. */
+	uint64_t h = atomic_load_explicit(&v->lane->head, memory_order_acquire);
+	uint64_t g = atomic_load_explicit(&v->lane->gen, memory_order_acquire); /* MARK */
+
+	return v->start == h && g == v->gen && !v->nr_watched && !v->hot && v->start == v->idle &&
+	       atomic_load_explicit(&v->lane->tail, memory_order_acquire) == h; /* TICKET */
+}
+
+/* Take from @lane, or from the highest lane that has something, the short way: 1; 0 they
+ * are empty; -EBUSY. */
+static inline int take_any_short(struct shmq *q, int lane, size_t room, struct taken *t)
+{
+	unsigned i = lane >= 0 ? (unsigned)lane : q->any_first;
+	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
+	struct won won;
+	struct view *v;
+	ssize_t len;
+
+	for (;;) {
+		v = view_of(q, i);
+		len = win_short(q, v, room, false, &won);
+		if (likely(len >= 0))
+			break;
+		if (!lane_idle(v))
+			return -EBUSY;
+		i = any_from(q, i + 1);
+		if (i >= end)
+			return 0;
+	}
+	*t = (struct taken){ .ticket = v->start - 1, .inc = v->pop_at.inc,
+			     .word = &won.descriptor->word, .segment = v->pop_at.segment,
+			     .payload = v->pop_at.payload + won.slot * q->geo.slot_bytes,
+			     .len = (uint32_t)len, .lane = i };
+	if (take_at_edge(q, won.slot))
+		take_edge(q, i, won.slot, false);
+	return 1;
+}
+
 /* Take from @lane, or from the highest lane that has something. As lane_take(). */
-static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
+static inline int take_any_long(struct shmq *q, int lane, size_t room, struct taken *t)
 {
 	unsigned i = lane >= 0 ? (unsigned)lane : any_from(q, 0);
 	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
@@ -81,6 +123,18 @@ static inline int take(struct shmq *q, int lane, size_t room, struct taken *t)
 			i = any_from(q, i + 1);
 	}
 	return r;
+}
+
+/* The same, whatever way is open. @probe: who comes by seldom looks for the dead. */
+static inline int take(struct shmq *q, int lane, size_t room, bool probe, struct taken *t)
+{
+	int r = take_any_short(q, lane, room, t);
+
+	if (likely(r != -EBUSY))
+		return r;
+	if (probe)
+		recover_probe(q);
+	return take_any_long(q, lane, room, t);
 }
 
 #endif

@@ -81,7 +81,7 @@ struct peek {
 static ssize_t peek_attempt(void *arg)
 {
 	struct peek *a = arg;
-	int r = take(a->q, a->lane, SIZE_MAX, a->taken);
+	int r = take(a->q, a->lane, SIZE_MAX, false, a->taken);
 
 	return r == 0 ? -EAGAIN : r;
 }
@@ -99,8 +99,11 @@ SHMQ_API int shmq_peek(struct shmq *q, int lane, struct shmq_lease *lease, int64
 	if (q->nr_leases >= SHMQ_LEASES_MAX)
 		return -EMFILE;
 	role_add(q, SHMQ_ROLE_CONSUMER);
-	r = wait_until(q, WAIT_ITEMS, lanes_of(q, lane), timeout_ns, peek_attempt, &a);
-	recover_probe(q);
+	r = take(q, lane, SIZE_MAX, true, &t);
+	if (r == 0) {
+		recover_probe(q);
+		r = wait_until(q, WAIT_ITEMS, lanes_of(q, lane), timeout_ns, peek_attempt, &a);
+	}
 	if (r != 1)
 		return (int)r;
 	q->nr_leases++;
@@ -146,7 +149,6 @@ SHMQ_API int shmq_release(struct shmq *q, struct shmq_lease *lease)
 	lane_finish(q, &t);
 	q->nr_leases -= q->nr_leases > 0;
 	tally_add(&q->self->tally[t.lane].popped, 1);
-	recover_probe(q);
 	return 0;
 }
 

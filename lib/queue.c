@@ -410,51 +410,15 @@ struct pop {
 	struct shmq_info info; /* of an item that did not fit */
 };
 
-/* Is @lane empty, and quiet? Else there is more to look at than this. */
-static inline bool lane_idle(const struct view *v)
-{
-	/* PASS, MARK, TICKET: head, gen, tail. All below head is closed. */
-	uint64_t h = atomic_load_explicit(&v->lane->head, memory_order_acquire);
-	uint64_t g = atomic_load_explicit(&v->lane->gen, memory_order_acquire); /* MARK */
-
-	return v->start == h && g == v->gen && !v->nr_watched && !v->hot && v->start == v->idle &&
-	       atomic_load_explicit(&v->lane->tail, memory_order_acquire) == h; /* TICKET */
-}
-
-/* take_short() of @lane, or of the lanes from the highest on: as it, and -EAGAIN if
- * they are all empty. */
-static ssize_t pop_short(struct shmq *q, int lane, void *buf, size_t room)
-{
-	unsigned i = lane >= 0 ? (unsigned)lane : q->any_first;
-	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
-	uint64_t slot;
-	ssize_t r;
-
-	for (;;) {
-		r = take_short(q, view_of(q, i), buf, room, false, &slot);
-		if (likely(r >= 0))
-			break;
-		if (!lane_idle(&q->view[i]))
-			return -EBUSY;
-		i = any_from(q, i + 1);
-		if (i >= end)
-			return -EAGAIN;
-	}
-	if (take_at_edge(q, slot))
-		take_edge(q, i, slot);
-	wake(q, WAIT_ROOM, i, 1);
-	return r;
-}
-
-/* One item into @item: 1; 0 empty; errors, with t->len and t->lane. */
+/* One item into @item, as take(): 1; 0 empty; errors, with t->len and t->lane. */
 static inline int pop_one(struct shmq *q, int lane, struct iovec *item,
-			  struct shmq_info *info, struct taken *t)
+			  struct shmq_info *info, bool probe, struct taken *t)
 {
-	int r = take(q, lane, item->iov_len, t);
+	int r = take(q, lane, item->iov_len, probe, t);
 
 	if (r != 1)
 		return r;
-	copy_item(item->iov_base, t->payload, t->len);
+	copy_inline(item->iov_base, t->payload, t->len);
 	item->iov_len = t->len;
 	if (info)
 		info_fill(q, t, info);
@@ -478,7 +442,7 @@ static int pop_run(struct shmq *q, unsigned lane, struct iovec *items, int n)
 			break;
 		items[i].iov_len = (size_t)len;
 		if (take_at_edge(q, slot))
-			take_edge(q, lane, slot);
+			take_edge(q, lane, slot, true);
 	}
 	if (i > 0)
 		wake(q, WAIT_ROOM, lane, i);
@@ -499,7 +463,8 @@ static ssize_t pop_attempt(void *arg)
 			i += pop_run(p->q, first, p->items + i, p->n - i);
 		if (i == p->n)
 			break;
-		r = pop_one(p->q, p->lane, &p->items[i], p->infos ? &p->infos[i] : NULL, &t);
+		r = pop_one(p->q, p->lane, &p->items[i], p->infos ? &p->infos[i] : NULL,
+			    false, &t);
 		if (r != 1) {
 			p->info = (struct shmq_info){ .len = t.len, .lane = (uint16_t)t.lane };
 			break;
@@ -533,20 +498,11 @@ static NOINLINE ssize_t pop_long(struct shmq *q, int lane, void *buf, size_t siz
 	if (!buf && size)
 		return -EFAULT;
 	role_add(q, SHMQ_ROLE_CONSUMER);
-	if (likely(!info)) {
-		r = pop_short(q, lane, buf, size);
-		if (likely(r >= 0))
-			return r;
-		if (r == -EAGAIN && !timeout_ns && !bell_there(q, WAIT_ITEMS)) {
-			recover_probe(q);
-			return r;
-		}
-	}
-	recover_probe(q);
-	r = pop_one(q, lane, &item, info, &t);
+	r = pop_one(q, lane, &item, info, true, &t);
 	if (likely(r == 1))
 		return (ssize_t)item.iov_len;
 	if (r == 0) {
+		recover_probe(q);
 		struct pop p = { .q = q, .items = &item, .infos = info, .lane = lane, .n = 1 };
 
 		r = pop_wait(&p, timeout_ns);
@@ -564,7 +520,7 @@ static NOINLINE ssize_t pop_long(struct shmq *q, int lane, void *buf, size_t siz
 static NOINLINE ssize_t pop_end(struct shmq *q, unsigned lane, uint64_t i, ssize_t len)
 {
 	if (take_at_edge(q, i))
-		take_edge(q, lane, i);
+		take_edge(q, lane, i, true);
 	wake(q, WAIT_ROOM, lane, 1);
 	return len;
 }

@@ -375,13 +375,14 @@ int lane_take(struct shmq *q, unsigned lane, size_t room, bool patient, struct t
 	return r;
 }
 
-void take_edge(struct shmq *q, unsigned lane, uint64_t i)
+void take_edge(struct shmq *q, unsigned lane, uint64_t i, bool finished)
 {
 	struct view *v = &q->view[lane];
 
 	head_raise(v->lane, v->start);
 	if (i + 1 == q->geo.slots) {
-		lane_left(q, lane, v->start - 1, v->pop_at.segment, v->pop_at.inc);
+		if (finished)
+			lane_left(q, lane, v->start - 1, v->pop_at.segment, v->pop_at.inc);
 		if (before(v->start, v->t0) && scan_place(q, lane, v->start) == 1)
 			v->pop = window_of(q, &v->pop_at, v->t0);
 	}

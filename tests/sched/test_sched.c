@@ -35,12 +35,18 @@
 enum call {
 	NOTHING, PUSH, PUSH_2, PUSH_8, PUSH_WAIT, POP, POP_2, POP_ANY, POP_WAIT,
 	RESERVE, COMMIT, ABORT, PEEK, RELEASE, REQUEUE, RECOVER, JOIN, REJOIN, LEAVE,
-	LANE_1 = 0x100, /* or-ed: not lane 0 */
+};
+
+/* Or-ed to a call. */
+enum {
+	LANE_1 = 0x100, /* not lane 0 */
+	INFO = 0x200,   /* a pop asks for an info, as those that are not short always do */
 };
 
 struct op {
 	enum call call;
 	int lane;
+	bool info;
 };
 
 enum mode { NO_FAULT, DEATH, STOP, TWO_DEATHS, MODES };
@@ -84,8 +90,7 @@ static const struct scenario scenarios[] = {
 	  { { PUSH_2 }, { PUSH }, { POP } }, { 3, 2, 2, -1 } },
 	{ "push-pop-of-three", 1, 1, 2, 0, 1, 0, 0,
 	  { { PUSH, POP }, { PUSH, POP }, { POP, PUSH } }, { 2, 1, 1, -1 } },
-	/* far from the limit, by handles that know where they are: the short ways. Pops
-	 * ask for no info here. */
+	/* far from the limit, by handles that know where they are: the short ways */
 	{ "short-push-pop", 8, 1, 14, 3, 1, 0, 0,
 	  { { PUSH, PUSH }, { POP, POP } }, { 3, 3, 2, 1 } },
 	{ "short-push-push", 8, 1, 14, 3, 0, 0, 0,
@@ -117,6 +122,18 @@ static const struct scenario scenarios[] = {
 	  { { RESERVE, COMMIT }, { PUSH, PUSH }, { POP, POP, POP } }, { 2, 1, 1, 0 } },
 	{ "short-any-requeue", 8, 2, 14, 3, 2, 0, 0,
 	  { { PEEK, REQUEUE, PUSH | LANE_1 }, { POP_ANY, POP_ANY, POP_ANY } }, { 2, 2, 1, 0 } },
+	{ "short-info", 8, 1, 14, 3, 1, 0, 0,
+	  { { PUSH, PUSH }, { POP | INFO, POP_2 | INFO } }, { 3, 3, 2, 1 } },
+	{ "short-peek-push", 8, 1, 14, 3, 1, 0, 0,
+	  { { PUSH, PUSH }, { PEEK, RELEASE, POP } }, { 3, 2, 2, 1 } },
+	{ "short-peek-pop", 8, 1, 16, 4, 3, 0, 0,
+	  { { PEEK, RELEASE, POP | INFO }, { POP, PEEK, RELEASE }, { PUSH } }, { 2, 1, 1, 0 } },
+	{ "short-requeue-peek", 8, 1, 14, 3, 3, 0, 0,
+	  { { PEEK, REQUEUE, PUSH }, { POP, PEEK, REQUEUE }, { POP | INFO, POP } },
+	  { 2, 1, 1, 0 } },
+	{ "short-info-any-requeue", 8, 2, 14, 3, 2, 0, 0,
+	  { { PEEK, REQUEUE, PUSH | LANE_1 },
+	    { POP_ANY | INFO, POP_ANY | INFO, POP_ANY | INFO } }, { 2, 2, 1, 0 } },
 	/* more is drawn than there is room for */
 	{ "overdraw", 8, 1, 9, 3, 0, 0, 0,
 	  { { PUSH, PUSH }, { PUSH_8, PUSH_8, POP } }, { 2, 2, 2, 0 } },
@@ -180,11 +197,17 @@ static const struct scenario scenarios[] = {
 	  { { PEEK, REQUEUE, POP }, { RECOVER, POP_ANY }, { RECOVER } }, { 0, 1, 0, 0 } },
 };
 
+static bool short_way(const struct scenario *s)
+{
+	return strncmp(s->name, "short-", 6) == 0;
+}
+
 static struct op op_of(const struct scenario *s, int self, int k)
 {
 	int c = s->calls[self][k];
 
-	return (struct op){ (enum call)(c & ~LANE_1), (c & LANE_1) != 0 };
+	return (struct op){ (enum call)(c & ~(LANE_1 | INFO)), (c & LANE_1) != 0,
+			    (c & INFO) || !short_way(s) };
 }
 
 /* ---- one execution ---------------------------------------------------------------- */
@@ -252,17 +275,12 @@ static int home_of(uint8_t id)
 	return id < 32 ? 0 : op_of(sc, id / 32 - 1, id % 32 / BATCH).lane;
 }
 
-static bool short_way(void)
-{
-	return strncmp(sc->name, "short-", 6) == 0;
-}
-
 static void op_pop(struct shmq *q, struct done *d, const struct op *op, int n)
 {
 	struct item it[BATCH];
 	struct iovec v[BATCH];
 	struct shmq_info info[BATCH];
-	struct shmq_info *infos = short_way() ? NULL : info;
+	struct shmq_info *infos = op->info ? info : NULL;
 	int i, lane = op->call == POP_ANY ? SHMQ_ANY_LANE : op->lane;
 
 	for (i = 0; i < n; i++)
@@ -356,7 +374,6 @@ static void op_run(int self, int k)
 
 	switch (op->call) {
 	case NOTHING:
-	case LANE_1:
 		break;
 	case PUSH:
 	case PUSH_WAIT:
@@ -562,7 +579,6 @@ static void tell(int self, int k)
 		tell_pop(self, op, d, e, 2);
 		break;
 	case NOTHING:
-	case LANE_1:
 	case RECOVER:
 	case JOIN:
 	case REJOIN:
