@@ -131,22 +131,26 @@ static void level_set(struct shmq_pressure *p)
 	p->batch = batch[p->level];
 }
 
+uint64_t lane_depth(const struct shmq *q, unsigned lane)
+{
+	const struct lane *l = lane_of(q, lane);
+	/* Head first, so that the difference is not negative. PASS, then TICKET */
+	uint64_t head = atomic_load_explicit(&l->head, memory_order_acquire);
+	uint64_t depth = atomic_load_explicit(&l->tail, memory_order_acquire) - head; /* TICKET */
+
+	return depth < q->geo.capacity[lane] ? depth : q->geo.capacity[lane];
+}
+
 SHMQ_API int shmq_pressure(struct shmq *q, int lane, struct shmq_pressure *p)
 {
-	uint64_t head, depth;
-
 	if (!q || !p)
 		return -EFAULT;
 	if (!q->map)
 		return -ECHILD;
 	if (lane < 0 || (uint32_t)lane >= q->geo.nr_lanes)
 		return -ECHRNG;
-	/* Head first, so that the difference is not negative. PASS, then TICKET */
-	head = atomic_load_explicit(&lane_of(q, (unsigned)lane)->head, memory_order_acquire);
-	depth = atomic_load_explicit(&lane_of(q, (unsigned)lane)->tail, /* TICKET */
-				     memory_order_acquire) - head;
 	p->capacity = q->geo.capacity[lane];
-	p->depth = depth < p->capacity ? depth : p->capacity;
+	p->depth = lane_depth(q, (unsigned)lane);
 	level_set(p);
 	return 0;
 }

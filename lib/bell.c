@@ -73,8 +73,9 @@ static void wind(struct bell *b, uint64_t ns, uint64_t now)
 	sys_timer_set(b->timer, ns);
 }
 
-/* Without inotify: soon again if something was pushed or popped since. */
-static void slice_adapt(struct shmq *q, struct bell *b)
+/* Without inotify: soon again if something was pushed or popped since; else, if the slice
+ * is over (@due), twice as long. Is the timer to be wound? */
+static bool slice_adapt(struct shmq *q, struct bell *b, bool due)
 {
 	uint64_t moved = 0;
 	uint32_t i;
@@ -82,11 +83,14 @@ static void slice_adapt(struct shmq *q, struct bell *b)
 	for (i = 0; i < q->geo.nr_lanes; i++)
 		moved += tally_get(&q->self->tally[i].pushed) +
 			 tally_get(&q->self->tally[i].popped);
-	if (moved != b->moved)
+	if (moved != b->moved) {
 		b->slice_ns = ALONE_NS;
-	else if (b->slice_ns < SLICE_NS)
+		due = true;
+	} else if (due && b->slice_ns < SLICE_NS) {
 		b->slice_ns = b->slice_ns * 2 < SLICE_NS ? b->slice_ns * 2 : SLICE_NS;
+	}
 	b->moved = moved;
+	return due;
 }
 
 /* Lanes from which this handle has taken something, or into which it has put something,
@@ -97,9 +101,11 @@ static uint32_t lanes_used(struct shmq *q, struct bell *b, enum wait_side side)
 
 	for (i = 0; i < q->geo.nr_lanes; i++) {
 		struct tally *t = &q->self->tally[i];
-		/* What is held is not counted yet, but the view has moved on. */
-		uint64_t used = side == WAIT_ITEMS ? tally_get(&t->popped) + q->view[i].start :
-						     tally_get(&t->pushed);
+		const struct view *v = &q->view[i];
+		/* What is held is not counted as popped yet. */
+		uint64_t used = side == WAIT_ITEMS ?
+					tally_get(&t->popped) + v->start + v->long_takes :
+					tally_get(&t->pushed);
 
 		if (used != b->used[i])
 			lanes |= 1u << i;
@@ -135,6 +141,7 @@ ssize_t bell_quieten(struct shmq *q, enum wait_side side, uint32_t lanes,
 {
 	struct bell *b = &q->bell[side];
 	uint64_t now = sys_monotonic_ns();
+	bool due = now - b->set_ns >= b->slice_ns / 2;
 	ssize_t r;
 	KEEP_ERRNO;
 
@@ -143,7 +150,7 @@ ssize_t bell_quieten(struct shmq *q, enum wait_side side, uint32_t lanes,
 	if (b->inotify)
 		sys_inotify_drain(b->inotify);
 	else
-		slice_adapt(q, b);
+		due = slice_adapt(q, b, due);
 	POINT("bell:drained"); /* Dead here, and below: nobody else's bell is changed. */
 	owe(q, b, side, lanes);
 	wait_announce(q, side, lanes << WAIT_POLLED_SHIFT, 0);
@@ -153,7 +160,7 @@ ssize_t bell_quieten(struct shmq *q, enum wait_side side, uint32_t lanes,
 		b->quiet |= lanes;
 	else
 		b->owed |= lanes;
-	if (!b->owed && now - b->set_ns >= b->slice_ns / 2)
+	if (!b->owed && due)
 		wind(b, b->slice_ns, now);
 	else if (b->owed && b->set_ns)
 		wind(b, 1, 0);

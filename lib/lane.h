@@ -228,5 +228,7 @@ HIDDEN bool distance_keep(struct view *v, uint64_t capacity);
  * q->refused says how full it is; an error. Sets the view's limit. */
 HIDDEN int admit(struct shmq *q, unsigned lane, uint64_t tail, int n);
 HIDDEN void refuse(struct shmq *q, unsigned lane, uint64_t depth);
+/* About how many items are in @lane, for people: at most its capacity. */
+HIDDEN uint64_t lane_depth(const struct shmq *q, unsigned lane);
 
 #endif

@@ -153,11 +153,7 @@ static int push_items(struct shmq *q, unsigned lane, uint64_t t, const struct io
 /* There is no segment for more: what shmq_refused() is to say. */
 static int refuse_now(struct shmq *q, unsigned lane)
 {
-	struct lane *l = lane_of(q, lane);
-
-	/* relaxed: for people to read. */
-	refuse(q, lane, atomic_load_explicit(&l->tail, memory_order_relaxed) -
-				atomic_load_explicit(&l->head, memory_order_relaxed));
+	refuse(q, lane, lane_depth(q, lane));
 	return 0;
 }
 

@@ -120,6 +120,7 @@ struct view {
 	uint64_t t0;    /* a value tail had */
 	struct distance distance;
 	uint64_t idle;  /* @start when the lane was last found empty */
+	uint64_t long_takes; /* items taken; the others are those that moved @start */
 	struct place retire_later; /* a segment that was not drained when we left it */
 	struct watched *watched; /* room for every segment; mapped on first use */
 };

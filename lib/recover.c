@@ -301,7 +301,8 @@ void recover_all(struct shmq *q, struct shmq_recovered *out)
 /*
  * Every record is of the dead, and what they could not be rid of is a ticket without a
  * segment: then the handle @q, about to join, becomes the owner of one, ticket and all,
- * and settles it when it can.
+ * and settles it when it can. All else is settled first and in the usual order: the
+ * outcome of a move is told by its source, which is the dead one's until then.
  */
 bool recover_adopt(struct shmq *q, uint64_t token)
 {
@@ -320,6 +321,8 @@ bool recover_adopt(struct shmq *q, uint64_t token)
 		if (record_kind(r.push) != RECORD_EXACT ||
 		    record_lane(r.push) >= q->geo.nr_lanes || record_n(r.push) > q->geo.slots)
 			continue;
+		close_named(q, &c, r.push);
+		c.deferred = false; /* what is left of it becomes ours */
 		close_named(q, &c, r.reserved);
 		return_items(q, &c);
 		return_segments(q, &c);

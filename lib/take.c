@@ -370,6 +370,7 @@ int lane_take(struct shmq *q, unsigned lane, size_t room, bool patient, struct t
 
 	t->lane = lane;
 	r = take_long(q, lane, room, patient, t);
+	v->long_takes += r == 1;
 	v->pop = window_of(q, &v->pop_at, v->t0);
 	v->near_left = r == 1 && v->pop.n && !before(v->start, v->t0) ? NEAR : 0;
 	return r;

@@ -38,6 +38,7 @@
  */
 #include "wait.h"
 #include "bell.h"
+#include "lane.h"
 #include "recover.h"
 #include "sys.h"
 
@@ -155,6 +156,21 @@ static ssize_t spin(struct shmq *q, ssize_t (*attempt)(void *arg), void *arg)
 	return -EAGAIN;
 }
 
+/*
+ * A wake-up of one of @lanes has ended our sleep, and we leave with an item of another
+ * lane, or with an error and none: what it was for is somebody else's. Nobody knows which
+ * lane it was of, so one sleeper of each where something is left.
+ */
+static void pass_on(struct shmq *q, enum wait_side side, uint32_t lanes)
+{
+	for (; lanes; lanes &= lanes - 1) {
+		unsigned lane = (unsigned)__builtin_ctz(lanes);
+
+		if (side == WAIT_ROOM || lane_look(q, lane) == 1)
+			wake(q, side, lane, 1);
+	}
+}
+
 ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t timeout_ns,
 		   ssize_t (*attempt)(void *arg), void *arg)
 {
@@ -186,6 +202,8 @@ ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t 
 		until = deadline - now < SLICE_NS ? deadline : now + SLICE_NS;
 		e = sys_futex_wait(word_of(q, side), w, lanes, until);
 		r = attempt(arg);
+		if (e == 0 && r != -EAGAIN && (r < 0 || lanes & (lanes - 1)))
+			pass_on(q, side, lanes); /* Dead before it: as if woken and dead. */
 		if (r != -EAGAIN)
 			break;
 		if (e == -EINTR)

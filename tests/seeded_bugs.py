@@ -52,6 +52,30 @@ BUGS = [
      """	atomic_fetch_add_explicit(&w->rings, 1, memory_order_release);
 """,
      """""", "any"),
+    ("a bell forgets a lane whose items came back", "lib/take.c",
+     """	v->long_takes += r == 1;
+""",
+     """""", "poll"),
+    ("a slice without inotify grows with every look", "lib/bell.c",
+     """	} else if (due && b->slice_ns < SLICE_NS) {
+""",
+     """	} else if (b->slice_ns < SLICE_NS) {
+""", "poll"),
+    ("a wake-up for another lane is kept", "lib/wait.c",
+     """		if (e == 0 && r != -EAGAIN && (r < 0 || lanes & (lanes - 1)))
+""",
+     """		if (e == 0 && r != -EAGAIN && r < 0)
+""", "sched"),
+    ("a wake-up for an item too long is kept", "lib/wait.c",
+     """		if (e == 0 && r != -EAGAIN && (r < 0 || lanes & (lanes - 1)))
+""",
+     """		if (e == 0 && r != -EAGAIN && r > 0 && lanes & (lanes - 1))
+""", "wait"),
+    ("who adopts a record leaves its move to later", "lib/recover.c",
+     """		close_named(q, &c, r.push);
+		c.deferred = false; /* what is left of it becomes ours */
+""",
+     """""", "sched"),
     ("no second look after the bits are set", "lib/bell.c",
      """	r = attempt(arg);
 	if (r == -EAGAIN)
@@ -154,14 +178,14 @@ BUGS = [
 			continue;
 """, "", "sched linear"),
     ("DONE before the copy", "lib/queue.c",
-     """	copy_item(item->iov_base, t->payload, t->len);
+     """	copy_inline(item->iov_base, t->payload, t->len);
 	item->iov_len = t->len;
 	if (info)
 		info_fill(q, t, info);
 	lane_finish(q, t);
 """,
      """	lane_finish(q, t);
-	copy_item(item->iov_base, t->payload, t->len);
+	copy_inline(item->iov_base, t->payload, t->len);
 	item->iov_len = t->len;
 	if (info)
 		info_fill(q, t, info);

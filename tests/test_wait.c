@@ -23,6 +23,7 @@ static const int64_t minute = 60 * (int64_t)SECOND;
 
 struct sleeper {
 	int lane;
+	size_t room; /* of its buffer */
 	int64_t timeout;
 	atomic_int ready;
 	atomic_llong result;    /* of its call */
@@ -37,7 +38,7 @@ static int sleep_in_pop(void *arg)
 
 	atomic_store(&s->ready, 1);
 	atomic_store(&s->result,
-		     shmq_pop(q, s->lane, &v, 8, NULL, s->timeout));
+		     shmq_pop(q, s->lane, &v, s->room, NULL, s->timeout));
 	atomic_store(&s->woken_at, now_ns());
 	shmq_close(q);
 	return 0;
@@ -56,16 +57,22 @@ static int sleep_in_push(void *arg)
 	return 0;
 }
 
-static pid_t sleeping(int (*fn)(void *), struct sleeper *s, int lane)
+static pid_t sleeping_with(int (*fn)(void *), struct sleeper *s, int lane, size_t room)
 {
 	pid_t pid;
 
 	memset(s, 0, sizeof(*s));
 	s->lane = lane;
+	s->room = room;
 	s->timeout = SHMQ_FOREVER;
 	pid = spawn(fn, s);
 	wait_asleep(pid, &s->ready);
 	return pid;
+}
+
+static pid_t sleeping(int (*fn)(void *), struct sleeper *s, int lane)
+{
+	return sleeping_with(fn, s, lane, 8);
 }
 
 static void fill(struct shmq *q, int lane)
@@ -186,6 +193,13 @@ static int compare_u64(const void *a, const void *b)
  * A wake that goes to the wrong sleeper is as good as lost. Sleeps are cut into
  * slices, so a loss shows as a delay of up to a slice: look at the median.
  */
+static void must_be_prompt(uint64_t *late, int n)
+{
+	qsort(late, (size_t)n, sizeof(late[0]), compare_u64);
+	fprintf(stderr, "# woken after %" PRIu64 " us (median)\n", late[n / 2] / 1000);
+	must(late[n / 2] < 20 * MS, "median %" PRIu64 " us", late[n / 2] / 1000);
+}
+
 START_TEST(a_push_wakes_the_one_who_sleeps_on_its_lane)
 {
 	enum { OTHERS = 3, LAPS = 25 };
@@ -211,11 +225,35 @@ START_TEST(a_push_wakes_the_one_who_sleeps_on_its_lane)
 			must_eq(shmq_push(q, 2, "low", 3, 0), 0);
 		reap_all(pid, OTHERS);
 	}
-	qsort(late, LAPS, sizeof(late[0]), compare_u64);
-	fprintf(stderr, "# woken after %" PRIu64 " us (median)\n",
-		late[LAPS / 2] / 1000);
-	must(late[LAPS / 2] < 20 * MS, "median %" PRIu64 " us",
-	     late[LAPS / 2] / 1000);
+	must_be_prompt(late, LAPS);
+	shmq_close(q);
+}
+END_TEST
+
+START_TEST(who_has_no_room_for_the_item_wakes_the_next)
+{
+	enum { LAPS = 25 };
+	struct sleeper *s = shared(2 * sizeof(*s));
+	struct shmq *q = create_attach("q", 1, 20, 8);
+	uint64_t late[LAPS];
+
+	for (int lap = 0; lap < LAPS; lap++) {
+		pid_t small = sleeping_with(sleep_in_pop, &s[0], 0, 4);
+		pid_t pid = sleeping(sleep_in_pop, &s[1], 0);
+		uint64_t t0 = now_ns();
+		char buf[8];
+
+		must_eq(shmq_push(q, 0, "longer", 6, 0), 0);
+		reap_ok(pid);
+		must_eq(atomic_load(&s[1].result), 6);
+		late[lap] = atomic_load(&s[1].woken_at) - t0;
+		/* The other has seen it too, unless its slice had just begun anew. */
+		must_eq(shmq_push(q, 0, "longer", 6, 0), 0);
+		reap_ok(small);
+		must_eq(atomic_load(&s[0].result), -EMSGSIZE);
+		must_eq(shmq_pop(q, 0, buf, 8, NULL, 0), 6);
+	}
+	must_be_prompt(late, LAPS);
 	shmq_close(q);
 }
 END_TEST
@@ -681,6 +719,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_push_sleeps_for_room_in_its_own_lane);
 	tcase_add_test(t, each_of_many_sleepers_gets_one_of_as_many_items);
 	tcase_add_test(t, a_push_wakes_the_one_who_sleeps_on_its_lane);
+	tcase_add_test(t, who_has_no_room_for_the_item_wakes_the_next);
 	tcase_add_test(t, items_of_high_reach_sleepers_on_high_and_on_any);
 	tcase_add_test(t, a_dead_sleeper_does_not_keep_a_wake_for_itself);
 

@@ -34,7 +34,8 @@
 
 enum call {
 	NOTHING, PUSH, PUSH_2, PUSH_8, PUSH_WAIT, POP, POP_2, POP_ANY, POP_WAIT,
-	RESERVE, COMMIT, ABORT, PEEK, RELEASE, REQUEUE, RECOVER, JOIN, REJOIN, LEAVE,
+	POP_ANY_WAIT, RESERVE, COMMIT, ABORT, PEEK, RELEASE, REQUEUE, RECOVER, JOIN, REJOIN,
+	LEAVE,
 };
 
 /* Or-ed to a call. */
@@ -172,6 +173,11 @@ static const struct scenario scenarios[] = {
 	{ "wait-wait-push-push", 2, 1, 2, 1, 0, 0, 0,
 	  { { POP_WAIT }, { POP_WAIT }, { PUSH, PUSH } }, { 2, 1, 1, -1 } },
 	{ "full-wait-pop", 2, 1, 1, 1, 1, 0, 0, { { PUSH_WAIT }, { POP } }, { 3, 2, 2, 1 } },
+	/* Who waits for any lane is woken by one and takes from the other. Preempted, it may
+	 * take both: whoever waits for the other then does so rightly. */
+	{ "any-wait", 2, 2, 2, 1, 0, 0, 0,
+	  { { POP_ANY_WAIT }, { POP_WAIT | LANE_1 }, { PUSH | LANE_1, PUSH } },
+	  { 0, 0, -1, -1 } },
 	/* records come and go */
 	{ "join-join", 2, 1, 1, 0, 0, 0, 0,
 	  { { JOIN, LEAVE }, { JOIN, LEAVE } }, { 3, 2, 2, 1 } },
@@ -181,6 +187,8 @@ static const struct scenario scenarios[] = {
 	  { { POP }, { RECOVER }, { REJOIN, PEEK, RELEASE } }, { 0, 2, 0, 0 } },
 	{ "push-recover-rejoin", 2, 1, 2, 1, 0, 0, 0,
 	  { { PUSH }, { RECOVER }, { REJOIN, RESERVE, COMMIT } }, { 0, 2, 0, 0 } },
+	{ "dead-letter-rejoin", 2, 2, 2, 1, 1, 0, 1,
+	  { { PEEK, REQUEUE, POP }, { REJOIN, PUSH }, { POP } }, { 0, 1, 0, 0 } },
 	/* segments used again at once */
 	{ "scarce", 1, 1, 2, 2, 0, 2, 0,
 	  { { PUSH, PUSH }, { POP, POP }, { PUSH } }, { 2, 1, 1, 0 } },
@@ -208,6 +216,11 @@ static struct op op_of(const struct scenario *s, int self, int k)
 
 	return (struct op){ (enum call)(c & ~(LANE_1 | INFO)), (c & LANE_1) != 0,
 			    (c & INFO) || !short_way(s) };
+}
+
+static bool any_lane(const struct op *op)
+{
+	return op->call == POP_ANY || op->call == POP_ANY_WAIT;
 }
 
 /* ---- one execution ---------------------------------------------------------------- */
@@ -281,7 +294,7 @@ static void op_pop(struct shmq *q, struct done *d, const struct op *op, int n)
 	struct iovec v[BATCH];
 	struct shmq_info info[BATCH];
 	struct shmq_info *infos = op->info ? info : NULL;
-	int i, lane = op->call == POP_ANY ? SHMQ_ANY_LANE : op->lane;
+	int i, lane = any_lane(op) ? SHMQ_ANY_LANE : op->lane;
 
 	for (i = 0; i < n; i++)
 		v[i] = (struct iovec){ &it[i], sizeof it[i] };
@@ -289,7 +302,8 @@ static void op_pop(struct shmq *q, struct done *d, const struct op *op, int n)
 		d->result = shmq_pop_n(q, lane, v, infos, n, SHMQ_NOWAIT);
 	} else {
 		ssize_t len = shmq_pop(q, lane, &it[0], sizeof it[0], infos,
-				       op->call == POP_WAIT ? WAIT_NS : SHMQ_NOWAIT);
+				       op->call == POP_WAIT || op->call == POP_ANY_WAIT ?
+					       WAIT_NS : SHMQ_NOWAIT);
 
 		v[0].iov_len = (size_t)len;
 		d->result = len < 0 ? (int)len : 1;
@@ -388,6 +402,7 @@ static void op_run(int self, int k)
 	case POP:
 	case POP_ANY:
 	case POP_WAIT:
+	case POP_ANY_WAIT:
 		op_pop(q, d, op, 1);
 		break;
 	case POP_2:
@@ -483,11 +498,11 @@ static void tell_push(int self, const struct op *op, const struct done *d, struc
 static void tell_pop(int self, const struct op *op, const struct done *d, struct event e,
 		     int n)
 {
-	int first = op->call == POP_ANY ? 0 : op->lane, i, lane, last;
+	int first = any_lane(op) ? 0 : op->lane, i, lane, last;
 
 	if (e.maybe) {
 		e.what = H_DIED_IN_POP;
-		e.lane = op->call == POP_ANY ? HISTORY_LANES : (uint8_t)op->lane;
+		e.lane = any_lane(op) ? HISTORY_LANES : (uint8_t)op->lane;
 		for (i = 0; i < n; i++)
 			history_add(self, e);
 		return;
@@ -497,9 +512,9 @@ static void tell_pop(int self, const struct op *op, const struct done *d, struct
 	for (i = 0; i < n; i++) {
 		bool got = i < d->result;
 
-		last = got ? d->lane[i] : op->call == POP_ANY ? sc->lanes : op->lane + 1;
+		last = got ? d->lane[i] : any_lane(op) ? sc->lanes : op->lane + 1;
 		for (lane = first; lane < last; lane++) {
-			if (op->call == POP_ANY && sc->max_attempts && lane == 1)
+			if (any_lane(op) && sc->max_attempts && lane == 1)
 				continue; /* the dead-letter lane */
 			e.what = H_EMPTY;
 			e.lane = (uint8_t)lane;
@@ -573,6 +588,7 @@ static void tell(int self, int k)
 	case POP:
 	case POP_ANY:
 	case POP_WAIT:
+	case POP_ANY_WAIT:
 		tell_pop(self, op, d, e, 1);
 		break;
 	case POP_2:
