@@ -348,7 +348,8 @@ SHMQ_API int shmq_release(struct shmq *q, struct shmq_lease *lease);
 
 /*
  * shmq_requeue - put the item back to where it was, ahead of newer items of its
- * lane, with one attempt more, or to its end after 64. Returns as shmq_release().
+ * lane, with one attempt more; after 64 of them it is dropped and counted. Returns
+ * as shmq_release().
  */
 SHMQ_API int shmq_requeue(struct shmq *q, struct shmq_lease *lease);
 

@@ -172,6 +172,12 @@ static inline int64_t number_diff(uint64_t a, uint64_t b)
 	return (int64_t)((a - b) << (64 - NUMBER_BITS)) >> (64 - NUMBER_BITS);
 }
 
+/* @number in full, which is close to @near. */
+static inline uint64_t number_in_full(uint64_t number, uint64_t near)
+{
+	return near + (uint64_t)number_diff(number, near);
+}
+
 /* Binding: [number 44 | lane 4 | inc_low 16]. */
 static inline uint64_t bind_word(uint64_t number, unsigned lane, uint64_t inc)
 {

@@ -115,7 +115,7 @@ struct view {
 	uint64_t sole_word; /* and its word when nothing was to be had there */
 	/* the long way */
 	uint64_t limit; /* tickets below it are within the capacity */
-	uint64_t near;  /* from here on the limit is close: see push_run() */
+	uint64_t near;  /* from here on the limit is close: see draw() in push.c */
 	uint64_t full_at; /* head when it was last waited for: see head_comes() */
 	uint64_t t0;    /* a value tail had */
 	struct distance distance;

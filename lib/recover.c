@@ -170,7 +170,7 @@ static void close_older(struct shmq *q, struct corpse *c, const struct unnamed *
 		if (!segment_binding(q, s, &hdr, &lane, &bound) || lane != u->lane ||
 		    segment_state(hdr) != SEGMENT_ACTIVE)
 			continue;
-		bound = newest + (uint64_t)number_diff(bound, newest);
+		bound = number_in_full(bound, newest);
 		p = place_of(q, bound, s, segment_inc(hdr));
 		t = bound << q->geo.slots_shift;
 		for (end = t + q->geo.slots; t != end; t++)

@@ -229,7 +229,6 @@ static void geometry_compute(const struct header *h, struct geometry *g)
 	g->dead_lane = h->dead_lane;
 	g->slots = h->segment_slots;
 	g->slots_shift = (uint32_t)__builtin_ctz(h->segment_slots);
-	/* A rotation by two bits; none, by shifting all away, if there are fewer. */
 	g->map_words = (uint32_t)ceil_div(h->nr_segments, 64);
 	g->participants = place(&at, h->max_participants * sizeof(struct participant), 4096);
 	g->lanes = place(&at, h->nr_lanes * sizeof(struct lane), LINE);

@@ -44,8 +44,8 @@ static void each_slot(struct shmq *q, const uint64_t *tails,
 		if (!segment_serves(q, s, &hdr, &e.lane, &number))
 			continue;
 		e.inc = segment_inc(hdr);
-		first = tails[e.lane] >> q->geo.slots_shift;
-		first = (first + (uint64_t)number_diff(number, first)) << q->geo.slots_shift;
+		first = number_in_full(number, tails[e.lane] >> q->geo.slots_shift)
+			<< q->geo.slots_shift;
 		for (i = 0; i < q->geo.slots; i++) {
 			e.ticket = first + i;
 			if ((int64_t)(e.ticket - tails[e.lane]) >= 0)

@@ -54,8 +54,7 @@ static void stretches_find(struct shmq_walk *w, int lane)
 		    (lane >= 0 && e.lane != (unsigned)lane))
 			continue;
 		tail = tails[e.lane];
-		number = (tail >> q->geo.slots_shift) +
-			 (uint64_t)number_diff(number, tail >> q->geo.slots_shift);
+		number = number_in_full(number, tail >> q->geo.slots_shift);
 		e.inc = segment_inc(hdr);
 		e.first = number << q->geo.slots_shift;
 		e.end = min_ticket(e.first + q->geo.slots, tail);

@@ -55,8 +55,7 @@ static int watch_add(struct shmq *q, unsigned lane, uint32_t s, uint64_t near_nu
 	    segment_state(hdr) != SEGMENT_ACTIVE) /* who lost an install never counts */
 		return 0;
 	e.inc = segment_inc(hdr);
-	e.first = (near_number + (uint64_t)number_diff(number, near_number))
-		  << q->geo.slots_shift;
+	e.first = number_in_full(number, near_number) << q->geo.slots_shift;
 	e.mask = slots_not_closed(q, s, e.inc);
 	if (!e.mask) {
 		segment_retire(q, s, e.inc);

@@ -55,7 +55,8 @@ TCase *suite_case(Suite *s, const char *name, double seconds)
 {
 	TCase *tc = tcase_create(name);
 
-	tcase_set_timeout(tc, seconds * (double)long_factor() *
+	/* To end what hangs, not what is slow because the machine is, or is busy. */
+	tcase_set_timeout(tc, 3 * seconds * (double)long_factor() *
 			      (SANITIZED ? 4 : 1));
 	tcase_add_checked_fixture(tc, dir_setup, dir_teardown);
 	suite_add_tcase(s, tc);

@@ -685,7 +685,8 @@ static int word_of(const volatile void *p)
 	if (off >= q->geo.participants && off < q->geo.lanes) {
 		in = (off - q->geo.participants) % sizeof(struct participant);
 		if (in != offsetof(struct participant, state) &&
-		    in != offsetof(struct participant, record))
+		    in != offsetof(struct participant, record) &&
+		    in != offsetof(struct participant, reserved))
 			return -1;
 	}
 	return (int)(1 + off / 8);
