@@ -207,6 +207,8 @@ static void record(struct sweep *w)
 bool sweep_record(struct sweep *w, const struct scene *s)
 {
 	uint64_t hash = 14695981039346656037u;
+	long shortest = LONG_MAX;
+	int tries = 0;
 
 	for (const char *c = s->name; *c; c++) /* a scene keeps its stream */
 		hash = (hash ^ (uint8_t)*c) * 1099511628211u;
@@ -215,11 +217,16 @@ bool sweep_record(struct sweep *w, const struct scene *s)
 	pin(sched_getcpu());
 	if (!stage_open(&w->g, &w->s, true))
 		return false;
-	/* Twice: actors are copies of this process, whose heap the first run changes. */
+	/* Twice: actors are copies of this process, whose heap the first run changes. One that
+	 * sleeps until it is as short as any: who reads the clock while that ticks reads it
+	 * again, a way that the sweep would hardly find again. */
 	record(w);
-	stage_close(&w->g, true);
-	must(stage_open(&w->g, &w->s, true));
-	record(w);
+	do {
+		shortest = tries && w->r.n < shortest ? w->r.n : shortest;
+		stage_close(&w->g, true);
+		must(stage_open(&w->g, &w->s, true));
+		record(w);
+	} while (s->sleeps && (++tries < 3 || (w->r.n > shortest && tries < 10)));
 	must(!s->sleeps || w->r.slept >= 0, "%s: it never slept", s->name);
 	must(w->r.n > 20);
 	atomic_fetch_add(&sums->calls, 1);
