@@ -7,7 +7,7 @@ notice, runs them in order, and says which one went red. A bug that all of them
 pass is a survivor, and makes this script fail.
 
     tests/seeded_bugs.py WORKDIR [NAME...]    only the bugs of these names
-    tests/seeded_bugs.py --apply              only see that each can be applied
+    tests/seeded_bugs.py --apply              only see that each can be applied, and compiles
 
 A test that crashes is red, too, and so is one that takes much longer than it did with
 the unchanged source, which must be green first.
@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 PATIENCE = 3600  # seconds: any test of the unchanged source ends within it
@@ -278,7 +279,7 @@ BUGS = [
 """, "signal"),
     ("a reservation outlives its handle", "lib/participant.c",
      """	lane_abort(q);
-""", "	q->record_use = RECORD_IDLE;\n", "life calls"),
+""", "	q->busy &= ~(uint32_t)BUSY_RESERVED;\n", "life calls"),
     ("the handle is inherited by fork", "lib/sys.c",
      """	if (madvise(p, bytes, MADV_WIPEONFORK) < 0) {""",
      """	if (0 && madvise(p, bytes, MADV_WIPEONFORK) < 0) {""", "procs identity"),
@@ -463,15 +464,34 @@ class Tree:
                    ([f"test_{name}.c"], [name, f"test_{name}.c"]))
 
 
+def compiles(tree, file):
+    """What the compiler says against a file of the library; nothing if it takes it."""
+    args = ["cc", "-x", "c", "-std=gnu11", "-fsyntax-only", "-w", "-D_GNU_SOURCE",
+            '-DSHMQ_VERSION=""', "-I" + os.path.join(tree, "include"), os.path.join(tree, file)]
+    return subprocess.run(args, stderr=subprocess.PIPE, text=True).stderr
+
+
 def apply_all():
-    """Does the source have what each bug replaces?"""
+    """Does the source have what each bug replaces, and does it compile with the bug?"""
     lost = 0
-    for name, file, old, *_ in BUGS:
-        with open(os.path.join(TOP, file)) as f:
-            times = f.read().count(old)
-        if times != 1:
-            print(f"{name}: {file} has the old text {times} times")
-        lost += times != 1
+    with tempfile.TemporaryDirectory() as tree:
+        for part in ("lib", "include"):
+            shutil.copytree(os.path.join(TOP, part), os.path.join(tree, part))
+        for name, file, old, new, *_ in BUGS:
+            path = os.path.join(tree, file)
+            with open(path) as f:
+                text = f.read()
+            times = text.count(old)
+            wrong = f"{file} has the old text {times} times" if times != 1 else ""
+            if not wrong:
+                with open(path, "w") as f:
+                    f.write(text.replace(old, new))
+                wrong = compiles(tree, file)
+                with open(path, "w") as f:
+                    f.write(text)
+            if wrong:
+                print(f"{name}: {wrong}")
+                lost += 1
     print(f"{len(BUGS)} seeded bugs, {lost} cannot be applied")
     return 1 if lost else 0
 
