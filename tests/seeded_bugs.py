@@ -245,7 +245,7 @@ BUGS = [
      "flags | O_CLOEXEC | O_NOCTTY", "flags | O_NOCTTY", "identity"),
     ("a descriptor is trusted", "lib/participant.c",
      "token_byte(token)) == 0 && mapping_intact(q->map);",
-     "token_byte(token)) == 0;", "life"),
+     "token_byte(token)) == 0;", "life points"),
     ("whoever cannot tell looks for the dead", "lib/queue.c",
      """	return sys_fstat(m->fd, &st) == 0 && st.st_dev == m->dev && st.st_ino == m->ino;
 """,

@@ -15,6 +15,8 @@
  */
 #include "common.h"
 
+#include <fcntl.h>
+
 #include "lane.h"
 #include "point.h"
 #include "recover.h"
@@ -370,6 +372,44 @@ START_TEST(a_sleeper_gets_what_a_dead_consumer_held)
 }
 END_TEST
 
+static struct shmq *losing; /* its descriptor, when it begins to look for the dead */
+
+static void lose(const char *name)
+{
+	if (losing && !strcmp(name, "recover:probe")) {
+		int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+		must_eq(dup2(fd, losing->map->fd), losing->map->fd);
+		close(fd);
+		losing = NULL;
+	}
+}
+
+START_TEST(who_loses_the_descriptor_in_the_middle_of_a_look_takes_nobody_for_dead)
+{
+	struct shmq *q, *other;
+	uint64_t id;
+	int fd;
+
+	create("points", 1, CAPACITY, sizeof id);
+	q = attach("points");
+	other = attach("points");
+	fd = q->map->fd;
+	atomic_store(&wakeup_of(q)->probed_ns, 1); /* long ago */
+	losing = q;
+	shmq_point_hook = lose;
+	must_eq(shmq_pop(q, 0, &id, sizeof id, NULL, 0), -EAGAIN);
+	shmq_point_hook = NULL;
+	must(!losing, "nobody looked");
+	must_eq(participant_state(atomic_load(&participant_of(q, other->me)->state)),
+		PARTICIPANT_LIVE);
+	must_eq(shmq_push(other, 0, "x", 1, 0), 0);
+	shmq_close(other);
+	shmq_close(q);
+	close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("points");
@@ -378,5 +418,6 @@ int main(void)
 	tcase_add_loop_test(c, a_kill_at_a_named_point_costs_nothing, 0,
 			    (int)(__stop_shmq_points - __start_shmq_points) * TIMES);
 	tcase_add_test(c, a_sleeper_gets_what_a_dead_consumer_held);
+	tcase_add_test(c, who_loses_the_descriptor_in_the_middle_of_a_look_takes_nobody_for_dead);
 	return suite_run(s);
 }
