@@ -112,8 +112,8 @@ enum shmq_config_flags {
 	SHMQ_STAMP = 1 << 0, /* keep the time of each push: shmq_info.wait_ns and
 	                        oldest_ns work, at the price of a clock read */
 	SHMQ_HUGE = 1 << 1,  /* ask for huge pages, in the file and in every mapping.
-	                        Linux 6.1 makes them at shmq_create(); Linux 5.14 has
-	                        them if the tmpfs is mounted with them (mount -o
+	                        Linux 6.1 makes them while the queue is made; Linux 5.14
+	                        has them if the tmpfs is mounted with them (mount -o
 	                        remount,huge=advise /dev/shm). Where there are none, or
 	                        in a region below 2 MiB, pages are of the usual size,
 	                        and nothing else changes */
