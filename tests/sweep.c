@@ -4,7 +4,7 @@
 
 #include "queue.h"
 
-enum { CAPACITY = 40, PARTICIPANTS = 6 };
+enum { CAPACITY = 40, PARTICIPANTS = 6, SHORT_CALL = 10000 /* instructions */ };
 
 struct sums *sums;
 static uint64_t the_seed;
@@ -217,16 +217,17 @@ bool sweep_record(struct sweep *w, const struct scene *s)
 	pin(sched_getcpu());
 	if (!stage_open(&w->g, &w->s, true))
 		return false;
-	/* Twice: actors are copies of this process, whose heap the first run changes. One that
-	 * sleeps until it is as short as any: who reads the clock while that ticks reads it
-	 * again, a way that the sweep would hardly find again. */
+	/* Twice: actors are copies of this process, whose heap the first run changes. Then,
+	 * unless the call is a long one, until it is as short as any: who reads the clock while
+	 * that ticks reads it again, a way that the sweep would hardly find again. */
 	record(w);
 	do {
 		shortest = tries && w->r.n < shortest ? w->r.n : shortest;
 		stage_close(&w->g, true);
 		must(stage_open(&w->g, &w->s, true));
 		record(w);
-	} while (s->sleeps && (++tries < 3 || (w->r.n > shortest && tries < 10)));
+	} while (w->r.n < SHORT_CALL &&
+		 (++tries < 3 || (w->r.n > shortest && tries < 10)));
 	must(!s->sleeps || w->r.slept >= 0, "%s: it never slept", s->name);
 	must(w->r.n > 20);
 	atomic_fetch_add(&sums->calls, 1);
@@ -324,7 +325,7 @@ bool sweep_again(struct sweep *w)
 
 void sweep_end(struct sweep *w)
 {
-	must(w->missed * 10 <= w->points, "%s: no way to %ld instructions", w->s.name,
+	must(w->missed * 5 <= w->points, "%s: no way to %ld instructions", w->s.name,
 	     w->missed);
 	atomic_fetch_add(&sums->missed, w->missed);
 	atomic_fetch_add(&sums->points, w->points);
