@@ -502,9 +502,9 @@ static NOINLINE ssize_t pop_long(struct shmq *q, int lane, void *buf, size_t siz
 	if (likely(r == 1))
 		return (ssize_t)item.iov_len;
 	if (r == 0) {
-		recover_probe(q);
 		struct pop p = { .q = q, .items = &item, .infos = info, .lane = lane, .n = 1 };
 
+		recover_probe(q);
 		r = pop_wait(&p, timeout_ns);
 		if (r == 1)
 			return (ssize_t)item.iov_len;
