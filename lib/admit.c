@@ -252,3 +252,16 @@ int admit(struct shmq *q, unsigned lane, uint64_t tail, int n)
 	}
 	return -EBADMSG;
 }
+
+bool lane_room(struct shmq *q, unsigned lane)
+{
+	struct shmq_pressure refused = q->refused;
+	bool was_refused = q->was_refused;
+	/* TICKET */
+	uint64_t tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_acquire);
+	int r = admit(q, lane, tail, 1);
+
+	q->refused = refused; /* of the caller's pushes; this is none */
+	q->was_refused = was_refused;
+	return r == 1;
+}

@@ -55,6 +55,9 @@ HIDDEN bool lane_dead_letter(struct shmq *q, const struct taken *t);
 /* Move a taken item to the end of lane @to: false if that is full. */
 HIDDEN bool lane_move(struct shmq *q, const struct taken *t, unsigned to);
 
+/* Is there room in @lane for one more item? As far as can be told at once. */
+HIDDEN bool lane_room(struct shmq *q, unsigned lane);
+
 /* Close the own ticket that an earlier push left for want of a segment. */
 HIDDEN bool lane_settle(struct shmq *q);
 

@@ -29,6 +29,7 @@
  * PADS      pad: pad_max, map, then PAD    admit: pad_max, map         where PADs may lie
  * JOIN      participant_join: state LIVE   everyone: state             identity, cleared record
  * PARK      wait.c: sleeper arms (CAS), membarrier, looks again; waker publishes, loads. See the trace there.
+ * BATON     wait.c: waker stamps woken_ns, changes the word; who was woken clears it, looks again
  * RING      bell_ring: rings (FAA)         shmq_arm, owe: rings        the polled bits are clear
  */
 #ifndef SHMQ_LAYOUT_H
@@ -70,7 +71,7 @@ struct header_lane {
 struct header {
 	uint64_t magic;
 	uint32_t format_major, format_minor;
-	uint64_t layout_hash; /* sizes of the structures below, and SPREAD */
+	uint64_t layout_hash; /* of the structures below, and SPREAD */
 	uint64_t region_bytes;
 	uint64_t item_size;
 	uint32_t nr_lanes;
@@ -272,10 +273,11 @@ static inline unsigned participant_state(uint64_t w)
 
 /* ---- structures ----------------------------------------------------------- */
 
-/* Two futex words and nothing else, on their own lines: read by all, rarely written. */
+/* On lines of their own: read by all, written only where somebody waits. */
 struct waitword {
 	_Alignas(LINE) futex_t word; /* see wait.c */
 	futex_t rings;               /* counts, for who waits on many words: see bell.c */
+	word_t woken_ns[SHMQ_MAX_LANES]; /* when a sleeper was woken that has not looked yet */
 };
 
 enum wait_side { WAIT_ITEMS = 0, WAIT_ROOM = 1 };

@@ -195,7 +195,7 @@ static uint64_t layout_hash(void)
 	const uint64_t sizes[] = { sizeof(struct header), sizeof(struct lane),
 				   sizeof(struct wakeup), sizeof(struct participant),
 				   sizeof(struct segment), sizeof(struct descriptor), LINE,
-				   SPREAD };
+				   SPREAD, offsetof(struct waitword, woken_ns) };
 	uint64_t h = 14695981039346656037u; /* FNV-1a over the words */
 	size_t i;
 

@@ -8,7 +8,8 @@
  *   sleeper                                 waker
  *   word: epoch + 1, armed bits  (CAS)      slot word FULL          (plain store)
  *   membarrier()                            load word
- *   look at the lanes again                 armed for this lane?
+ *   woken_ns = 0                            armed for this lane, and woken_ns = 0?
+ *   look at the lanes again                   woken_ns = now (CAS)
  *   futex_wait(word as I left it)             epoch + 1 (CAS), futex_wake(n)
  *                                             woke fewer than n: nobody sleeps on
  *                                             this lane; if the word is unchanged,
@@ -22,6 +23,13 @@
  * returned and the bit was set all the time (fenced), every waker either sees the
  * bit or has been seen, and the next sleepers need no membarrier(). Wakers who find
  * nobody CALM times in a row take both bits back. docs/model/wake.pml, FENCE.
+ *
+ * A burst of pushes must not wake everybody: who was woken comes some microseconds later,
+ * and takes one item after the other. So one wake-up is on its way at a time, and whoever
+ * was woken and has taken something looks whether more is left, and wakes the next
+ * (pass_on). woken_ns says that somebody was woken who has not looked yet; everybody who
+ * looks takes it away before. It counts for WOKEN_NS: then he is dead, stopped, or late,
+ * and the next waker wakes another. docs/model/wake.pml, BATON.
  *
  * A process that can not register fences on its own wakes (must_fence). A sleeper
  * that can not call membarrier() sets the fence bit and hopes: an item of a waker
@@ -39,6 +47,7 @@
 #include "wait.h"
 #include "bell.h"
 #include "lane.h"
+#include "point.h"
 #include "recover.h"
 #include "sys.h"
 
@@ -46,6 +55,7 @@
 
 #define SPIN_MAX 256u
 #define CALM 64 /* wakes that found nobody: more will */
+#define WOKEN_NS 200000 /* what a wake-up may take on a busy machine */
 
 static futex_t *word_of(struct shmq *q, enum wait_side side)
 {
@@ -61,6 +71,31 @@ static void wake_calm(struct shmq *q, futex_t *word, uint32_t w)
 	/* PARK: unchanged means that nobody armed since. */
 	atomic_compare_exchange_strong_explicit(word, &w, w & ~(WAIT_FENCE | WAIT_FENCED),
 						memory_order_seq_cst, memory_order_relaxed);
+}
+
+/* Is it ours to wake somebody of @lane, or has one been woken who will see what we did? */
+static bool wake_due(struct shmq *q, enum wait_side side, unsigned lane)
+{
+	word_t *woken = &wakeup_of(q)->side[side].woken_ns[lane];
+	uint64_t now = sys_monotonic_ns();
+	uint64_t then = atomic_load_explicit(woken, memory_order_seq_cst); /* BATON */
+
+	/* BATON. Not ours if it has changed: another waker has just come by, or one who looks
+	 * now, after what we did. */
+	return (!then || now - then >= WOKEN_NS) &&
+	       atomic_compare_exchange_strong_explicit(woken, &then, now, memory_order_seq_cst,
+						       memory_order_relaxed);
+}
+
+/* We are about to look: whoever makes something from now on is to wake by himself. */
+static void wake_looked(struct shmq *q, enum wait_side side, uint32_t lanes)
+{
+	for (; lanes; lanes &= lanes - 1) {
+		word_t *woken = &wakeup_of(q)->side[side].woken_ns[__builtin_ctz(lanes)];
+
+		if (atomic_load_explicit(woken, memory_order_seq_cst)) /* BATON */
+			atomic_store_explicit(woken, 0, memory_order_seq_cst); /* BATON */
+	}
 }
 
 void wake_slow(struct shmq *q, enum wait_side side, unsigned lane, int n, uint32_t w)
@@ -80,6 +115,9 @@ void wake_slow(struct shmq *q, enum wait_side side, unsigned lane, int n, uint32
 	q->calm = 0;
 	if (w & bit << WAIT_POLLED_SHIFT)
 		bell_ring(q, side, bit);
+	if (!(w & bit) || !wake_due(q, side, lane))
+		return;
+	POINT("wake:stamped"); /* Dead here: wakers leave it to us for WOKEN_NS. */
 	do {
 		if (!(w & bit))
 			return;
@@ -157,16 +195,17 @@ static ssize_t spin(struct shmq *q, ssize_t (*attempt)(void *arg), void *arg)
 }
 
 /*
- * A wake-up of one of @lanes has ended our sleep, and we leave with an item of another
- * lane, or with an error and none: what it was for is somebody else's. Nobody knows which
- * lane it was of, so one sleeper of each where something is left.
+ * A wake-up of one of @lanes has ended our sleep, and we leave: with an item, or with an
+ * error and none. If more is left it is for somebody else. Nobody knows which lane we were
+ * woken for, so one sleeper of each where something is left.
  */
 static void pass_on(struct shmq *q, enum wait_side side, uint32_t lanes)
 {
+	wake_looked(q, side, lanes);
 	for (; lanes; lanes &= lanes - 1) {
 		unsigned lane = (unsigned)__builtin_ctz(lanes);
 
-		if (side == WAIT_ROOM || lane_look(q, lane) == 1)
+		if (side == WAIT_ROOM ? lane_room(q, lane) : lane_look(q, lane) == 1)
 			wake(q, side, lane, 1);
 	}
 }
@@ -191,6 +230,7 @@ ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t 
 	while (r == -EAGAIN) {
 		uint32_t w = wait_announce(q, side, lanes, WAIT_EPOCH);
 
+		wake_looked(q, side, lanes);
 		r = attempt(arg);
 		if (r != -EAGAIN)
 			break;
@@ -202,7 +242,7 @@ ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t 
 		until = deadline - now < SLICE_NS ? deadline : now + SLICE_NS;
 		e = sys_futex_wait(word_of(q, side), w, lanes, until);
 		r = attempt(arg);
-		if (e == 0 && r != -EAGAIN && (r < 0 || lanes & (lanes - 1)))
+		if (e == 0 && r != -EAGAIN)
 			pass_on(q, side, lanes); /* Dead before it: as if woken and dead. */
 		if (r != -EAGAIN)
 			break;

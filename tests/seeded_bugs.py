@@ -63,15 +63,74 @@ BUGS = [
      """	} else if (b->slice_ns < SLICE_NS) {
 """, "poll"),
     ("a wake-up for another lane is kept", "lib/wait.c",
-     """		if (e == 0 && r != -EAGAIN && (r < 0 || lanes & (lanes - 1)))
+     """		if (e == 0 && r != -EAGAIN)
 """,
-     """		if (e == 0 && r != -EAGAIN && r < 0)
+     """		if (e == 0 && r != -EAGAIN && (r < 0 || !(lanes & (lanes - 1))))
 """, "sched"),
     ("a wake-up for an item too long is kept", "lib/wait.c",
-     """		if (e == 0 && r != -EAGAIN && (r < 0 || lanes & (lanes - 1)))
+     """		if (e == 0 && r != -EAGAIN)
 """,
-     """		if (e == 0 && r != -EAGAIN && r > 0 && lanes & (lanes - 1))
+     """		if (e == 0 && r > 0)
 """, "wait"),
+    ("who was woken for one of many wakes nobody", "lib/wait.c",
+     """		if (e == 0 && r != -EAGAIN)
+""",
+     """		if (e == 0 && r != -EAGAIN && (r < 0 || lanes & (lanes - 1)))
+""", "sched wait"),
+    ("who was woken for one of many places wakes nobody", "lib/wait.c",
+     """side == WAIT_ROOM ? lane_room(q, lane) :""",
+     """side == WAIT_ROOM ? false :""", "sched wait"),
+    ("who was woken looks for more, and then says so", "lib/wait.c",
+     """	wake_looked(q, side, lanes);
+	for (; lanes; lanes &= lanes - 1) {
+		unsigned lane = (unsigned)__builtin_ctz(lanes);
+
+		if (side == WAIT_ROOM ? lane_room(q, lane) : lane_look(q, lane) == 1)
+			wake(q, side, lane, 1);
+	}
+""",
+     """	for (; lanes; lanes &= lanes - 1) {
+		unsigned lane = (unsigned)__builtin_ctz(lanes);
+		bool left = side == WAIT_ROOM ? lane_room(q, lane) : lane_look(q, lane) == 1;
+
+		wake_looked(q, side, 1u << lane);
+		if (left)
+			wake(q, side, lane, 1);
+	}
+""", "sched"),
+    ("who goes to sleep leaves others to a wake-up that found nobody", "lib/wait.c",
+     """		wake_looked(q, side, lanes);
+		r = attempt(arg);
+""",
+     """		r = attempt(arg);
+""", "sched wait"),
+    ("a wake-up under way is stamped after the word was changed", "lib/wait.c",
+     """	if (!(w & bit) || !wake_due(q, side, lane))
+		return;
+	POINT("wake:stamped"); /* Dead here: wakers leave it to us for WOKEN_NS. */
+	do {
+		if (!(w & bit))
+			return;
+		next = w + WAIT_EPOCH;
+	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, /* PARK */
+							memory_order_seq_cst,
+							memory_order_seq_cst));
+""",
+     """	do {
+		if (!(w & bit))
+			return;
+		next = w + WAIT_EPOCH;
+	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, /* PARK */
+							memory_order_seq_cst,
+							memory_order_seq_cst));
+	if (!wake_due(q, side, lane))
+		return;
+""", "sched"),
+    ("a wake-up under way counts for ever", "lib/wait.c",
+     """	return (!then || now - then >= WOKEN_NS) &&
+""",
+     """	return !then &&
+""", "points"),
     ("who adopts a record leaves its move to later", "lib/recover.c",
      """		close_named(q, &c, r.push);
 		c.deferred = false; /* what is left of it becomes ours */
@@ -315,12 +374,14 @@ BUGS = [
     ("no look between arming and sleeping", "lib/wait.c",
      """		uint32_t w = wait_announce(q, side, lanes, WAIT_EPOCH);
 
+		wake_looked(q, side, lanes);
 		r = attempt(arg);
 		if (r != -EAGAIN)
 			break;
 """,
      """		uint32_t w = wait_announce(q, side, lanes, WAIT_EPOCH);
 
+		wake_looked(q, side, lanes);
 """, "sched wait"),
     ("armed bits are cleared while others sleep", "lib/wait.c",
      """	if (sys_futex_wake(word, n, bit) >= n)

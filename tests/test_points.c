@@ -20,6 +20,7 @@
 #include "lane.h"
 #include "point.h"
 #include "recover.h"
+#include "wait.h"
 
 #define CAPACITY 40
 #define ITEMS 16 /* waiting when the victim comes */
@@ -170,6 +171,18 @@ static void poll_and_push(struct shmq *q)
 	}
 }
 
+/* Wake somebody who has armed, and then died. */
+static void wake_nobody(struct shmq *q)
+{
+	int i;
+
+	for (i = 0; i < TIMES; i++) {
+		atomic_fetch_or(&wakeup_of(q)->side[WAIT_ITEMS].word, 1u | WAIT_FENCE);
+		atomic_store(&wakeup_of(q)->side[WAIT_ITEMS].woken_ns[0], 0);
+		push_ids(q, 170 + i, 1);
+	}
+}
+
 /* The two who die before the victim begins. Both attach before, for who attaches gives
  * back what the dead held. */
 enum { PRODUCER = 1, CONSUMER = 2 };
@@ -270,6 +283,7 @@ static int victim(void *arg)
 		pop_id(q, SHMQ_ANY_LANE);
 	make_dead_letter(q);
 	pop_in_place(q);
+	wake_nobody(q);
 	poll_and_push(q);
 	shmq_close(other);
 	shmq_close(q);
@@ -372,6 +386,67 @@ START_TEST(a_sleeper_gets_what_a_dead_consumer_held)
 }
 END_TEST
 
+struct sleep {
+	atomic_int ready;
+	atomic_ullong woken_at;
+};
+
+static int sleep_in_pop(void *arg)
+{
+	struct sleep *s = arg;
+	struct shmq *q = attach("points");
+	uint64_t id;
+
+	atomic_store(&s->ready, 1);
+	must_eq(shmq_pop(q, 0, &id, sizeof id, NULL, SHMQ_FOREVER), 8);
+	atomic_store(&s->woken_at, now_ns());
+	shmq_close(q);
+	return 0;
+}
+
+static int dead_waker(void *arg)
+{
+	struct shmq *q = attach("points");
+
+	(void)arg;
+	arm("wake:stamped", 1);
+	push_ids(q, 1, 1);
+	return 1;
+}
+
+START_TEST(who_dies_about_to_wake_keeps_others_from_it_for_a_moment_only)
+{
+	enum { LAPS = 15, SLICE = 50 };
+	struct sleep *s = shared(sizeof *s);
+	struct shmq *q;
+	int late = 0;
+
+	victim_log = shared(sizeof *victim_log);
+	create("points", 1, CAPACITY, sizeof(uint64_t));
+	q = attach("points");
+	for (int i = 0; i < LAPS; i++) {
+		uint64_t id, since;
+		pid_t pid;
+
+		memset(s, 0, sizeof *s);
+		pid = spawn(sleep_in_pop, s);
+		wait_asleep(pid, &s->ready);
+		must_eq(reap(spawn(dead_waker, NULL)), SIGNALLED + SIGKILL);
+		sleep_ns(MS);
+		since = now_ns();
+		push_ids(q, 2, 1);
+		reap_ok(pid);
+		/* The end of its slice may have come first. */
+		late += (int64_t)(atomic_load(&s->woken_at) - since) > (int64_t)(SLICE / 5 * MS);
+		while (shmq_pop(q, 0, &id, sizeof id, NULL, 0) == 8)
+			;
+	}
+	must(late < LAPS / 2, "%d of %d are woken by the end of their slice", late, LAPS);
+	shmq_close(q);
+	must_eq(shmq_unlink("points"), 0);
+}
+END_TEST
+
 static struct shmq *losing; /* its descriptor, when it begins to look for the dead */
 
 static void lose(const char *name)
@@ -418,6 +493,7 @@ int main(void)
 	tcase_add_loop_test(c, a_kill_at_a_named_point_costs_nothing, 0,
 			    (int)(__stop_shmq_points - __start_shmq_points) * TIMES);
 	tcase_add_test(c, a_sleeper_gets_what_a_dead_consumer_held);
+	tcase_add_test(c, who_dies_about_to_wake_keeps_others_from_it_for_a_moment_only);
 	tcase_add_test(c, who_loses_the_descriptor_in_the_middle_of_a_look_takes_nobody_for_dead);
 	return suite_run(s);
 }

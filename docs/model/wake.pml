@@ -15,8 +15,15 @@
  *   LOCKED publish is a locked instruction (then no membarrier is needed)
  *   FENCE  the fence and fenced bits: after a membarrier the next waiters do without,
  *          and a producer that sees the fence bit fences and loads again; CALM is one
+ *   BATON  one wake-up at a time: who is to wake and sees that a waiter was woken which
+ *          has not looked yet leaves it at that; who arms takes the stamp away before it
+ *          looks, and so does who was woken before it looks whether more is left; if so, it
+ *          wakes the next. With FENCE or LOCKED
  * Mutants: NOMEMB NORECHECK NOEPOCH ARMSAME CLEARANY CLEARFIRST GIVEUP NOLASTPOP
  *          with FENCE: FENCEDEARLY (fenced before the membarrier), NORELOAD
+ *          with BATON: NOPASS (the woken wakes nobody), KEEPSTAMP (it takes the stamp
+ *          away after it has looked for more), ARMKEEPS (who arms does not take it away),
+ *          STAMPLATE (stamp after the epoch)
  */
 #ifndef NPR
 #define NPR 2
@@ -34,37 +41,26 @@ bit armed;                          /* the word: armed, and for the epoch: */
 bit fence, fenced;
 byte same;                          /* processes whose held value is still the word */
 byte asleep;                        /* consumers in futex_wait */
+byte woken;                         /* consumers that a futex_wake has woken, till they know */
+bit stamp;                          /* one was woken and has not looked */
 
 inline drain(p) { if :: buf&BIT(p) -> vis=vis|BIT(p); buf=buf&(~BIT(p)) :: else fi }
 
-/* a store leaves its buffer at any time */
-proctype Buffer() {
-end: do :: atomic { buf&1 -> drain(0) } :: atomic { buf&2 -> drain(1) } :: atomic { buf&4 -> drain(2) } od }
-
-proctype Producer(byte id) {
-  bit won=0, was=0, sawarmed=0, sawfenced=0;
-#ifdef LOCKED
-  vis=vis|ME;
-#else
-  buf=buf|ME;                                            /* push, 6: the commit */
+/* what follows a load of the word that was armed: the rest of wake() */
+inline wake() {
+#ifdef BATON
+  sawstamp=stamp;                                        /* load */
+#ifndef STAMPLATE
+  atomic {                                               /* CAS {0} -> {now} */
+    if :: sawstamp -> skip
+       :: else -> drain(id); if :: stamp -> sawstamp=1 :: else -> stamp=1 fi fi };
 #endif
-#ifdef FENCE
-  atomic { was=fence; sawarmed=armed; sawfenced=fenced; same=same|ME };   /* load */
-#ifdef NORELOAD
-  if :: was -> if :: !sawarmed -> goto done :: else fi
-#else
-  if :: was -> atomic { drain(id); sawarmed=armed; sawfenced=fenced; was=fence; same=same|ME };   /* fence, load */
 #endif
-     :: else fi;
-  if
-  :: !sawarmed && was && sawfenced ->
-     atomic { if :: same&ME -> fence=0; fenced=0; same=0; drain(id) :: else fi }
-  :: else fi;
-  if :: !sawarmed -> goto done :: else fi;
-#endif
-  do                                                     /* push, 8 */
-  :: atomic { !armed -> break }
-  :: atomic { armed -> same=same|ME };
+  do
+  :: sawstamp -> break
+  :: else ->
+     atomic { if :: !armed -> sawstamp=1 :: else -> same=same|ME fi };      /* load */
+     if :: sawstamp -> break :: else fi;
      atomic {                                            /* CAS {e, 1} -> {e+1, 1}; drains the own buffer, won or lost */
        drain(id);
        if :: same&ME -> won=1;
@@ -83,8 +79,13 @@ proctype Producer(byte id) {
         skip                                             /* load again */
 #endif
      :: else ->
+#if defined(BATON) && defined(STAMPLATE)
+        stamp=1;
+#endif
         atomic {                                         /* futex_wake(1): any one sleeper */
-          if :: asleep&1 -> asleep=asleep&(~1) :: asleep&2 -> asleep=asleep&(~2) :: asleep&4 -> asleep=asleep&(~4)
+          if :: asleep&1 -> asleep=asleep&(~1); woken=woken|1
+             :: asleep&2 -> asleep=asleep&(~2); woken=woken|2
+             :: asleep&4 -> asleep=asleep&(~4); woken=woken|4
              :: !asleep -> won=0 fi };
         if :: won -> skip
            :: else -> atomic {                           /* nobody: CAS {e+1, 1} -> {e+1, 0} */
@@ -96,7 +97,36 @@ proctype Producer(byte id) {
               } fi;
         break
      fi
-  od;
+  od }
+
+/* a store leaves its buffer at any time */
+proctype Buffer() {
+end: do :: atomic { buf&1 -> drain(0) } :: atomic { buf&2 -> drain(1) } :: atomic { buf&4 -> drain(2) } od }
+
+proctype Producer(byte id) {
+  bit won=0, was=0, sawarmed=0, sawfenced=0, sawstamp=0;
+#ifdef LOCKED
+  vis=vis|ME;
+#else
+  buf=buf|ME;                                            /* push, 6: the commit */
+#endif
+#ifdef FENCE
+  atomic { was=fence; sawarmed=armed; sawfenced=fenced; same=same|ME };   /* load */
+#ifdef NORELOAD
+  if :: was -> if :: !sawarmed -> goto done :: else fi
+#else
+  if :: was -> atomic { drain(id); sawarmed=armed; sawfenced=fenced; was=fence; same=same|ME };   /* fence, load */
+#endif
+     :: else fi;
+  if
+  :: !sawarmed && was && sawfenced ->
+     atomic { if :: same&ME -> fence=0; fenced=0; same=0; drain(id) :: else fi }
+  :: else fi;
+  if :: !sawarmed -> goto done :: else fi;
+#elif defined(BATON)
+  if :: !armed -> goto done :: else fi;
+#endif
+  wake();                                                /* push, 8 */
 done: skip }
 
 /* a whole pop: takes an item that is there, or finds none at one instant */
@@ -106,11 +136,11 @@ inline pop() {
        :: !vis -> got=0 fi } }
 
 proctype Consumer(byte id) {
-  bit got=0, last=0, ok=0, done=0; byte p=0;
+  bit got=0, last=0, ok=0, done=0, won=0, sawstamp=0; byte p=0;
+  pop();
+  if :: got -> goto left :: else fi;
   do
-  :: pop();
-     if :: got || last -> break :: else fi;
-     atomic { same=same|ME; ok=armed };                  /* load */
+  :: atomic { same=same|ME; ok=armed };                  /* load */
 #ifdef ARMSAME
      if :: ok -> skip
         :: else ->
@@ -135,6 +165,9 @@ proctype Consumer(byte id) {
         atomic { if :: same&ME -> fenced=1; same=ME :: else fi }          /* CAS: the value that is slept on */
         fi;
 #endif
+#if defined(BATON) && !defined(ARMKEEPS)
+        stamp=0;
+#endif
 #ifndef NORECHECK
         pop();
         if :: got -> break :: else fi;
@@ -148,10 +181,33 @@ end:    if
 #endif
         fi;
 #ifdef NOLASTPOP
-        if :: last -> break :: else fi
+        if :: last -> break :: else fi;
 #endif
+        pop();
+        if
+        :: got ->
+#ifdef BATON
+           if
+           :: woken&CME ->
+#ifndef KEEPSTAMP
+              stamp=0;
+#endif
+#ifndef NOPASS
+              if :: vis && armed -> wake() :: else fi;
+#endif
+#ifdef KEEPSTAMP
+              stamp=0
+#endif
+           :: else
+           fi;
+#endif
+           break
+        :: !got && last -> break
+        :: else -> woken=woken&(~CME)
+        fi
      fi
-  od }
+  od;
+left: skip }
 
 /* nothing moves any more: nobody may sleep while an item waits */
 proctype Monitor() { timeout -> assert(!(asleep && vis)) }

@@ -173,6 +173,8 @@ static const struct scenario scenarios[] = {
 	{ "wait-wait-push-push", 2, 1, 2, 1, 0, 0, 0,
 	  { { POP_WAIT }, { POP_WAIT }, { PUSH, PUSH } }, { 2, 1, 1, -1 } },
 	{ "full-wait-pop", 2, 1, 1, 1, 1, 0, 0, { { PUSH_WAIT }, { POP } }, { 3, 2, 2, 1 } },
+	{ "full-wait-wait-pop-pop", 2, 1, 2, 1, 2, 0, 0,
+	  { { PUSH_WAIT }, { PUSH_WAIT }, { POP, POP } }, { 2, 1, 1, -1 } },
 	/* Who waits for any lane is woken by one and takes from the other. Preempted, it may
 	 * take both: whoever waits for the other then does so rightly. */
 	{ "any-wait", 2, 2, 2, 1, 0, 0, 0,
