@@ -128,6 +128,7 @@ static ALWAYS_INLINE void push_fill(struct shmq *q, unsigned lane, uint64_t t,
 
 	record_set(q, RECORD_EXACT, lane, 1, t);
 	POINT("push_one:exact"); /* as push:exact */
+	fetch_ahead(p->payload, len);
 	copy_inline(p->payload, buf, len);
 	publish_word(p->descriptor, v->push.full, len);
 	record_set(q, RECORD_NONE, 0, 0, 0);
