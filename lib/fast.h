@@ -74,6 +74,24 @@ static ALWAYS_INLINE void copy_inline(char *to, const char *from, size_t len)
 		memcpy(to, from, len);
 }
 
+#define AHEAD 2048     /* bytes; less is too late, more gains nothing */
+#define AHEAD_ITEM 512 /* the longest item for which it pays */
+
+/*
+ * Fetch the lines that will be written some items after that of @len bytes at @payload. A
+ * consumer used them last; to get them takes longer than to fill them, and the next locked
+ * instruction waits for it. (The items of a batch wait for each other.) Segments are used in
+ * the order of their addresses, so that it mostly is the right place; where it is not, or is
+ * none at all, no harm is done.
+ */
+static ALWAYS_INLINE void fetch_ahead(const char *payload, size_t len)
+{
+	fetch_for_write(payload + AHEAD);
+	if (unlikely(len > 64) && len <= AHEAD_ITEM)
+		for (size_t i = 64; i < len; i += 64)
+			fetch_for_write(payload + AHEAD + i);
+}
+
 /* The view of a lane. The compiler is not to compute its address again and again. */
 static ALWAYS_INLINE struct view *view_of(struct shmq *q, unsigned lane)
 {

@@ -157,23 +157,6 @@ static inline void record_set(struct shmq *q, enum record_kind kind, unsigned la
 	record_store(&q->self->record, record_word(kind, lane, n, ticket));
 }
 
-#define AHEAD 2048	 /* bytes; less is too late, more gains nothing */
-#define AHEAD_ITEM 512 /* the longest item for which it pays */
-
-/*
- * The lines that will be written some items after the one of @len bytes at @payload: it is
- * a consumer who wrote or read them last, or nobody for long, and to get them takes longer
- * than to fill them. Segments are used in the order of their addresses (segment.c), so it
- * mostly is the right place, and where it is not, or is none at all, no harm is done.
- */
-static ALWAYS_INLINE void fetch_ahead(const char *payload, size_t len)
-{
-	fetch_for_write(payload + AHEAD);
-	if (unlikely(len > 64) && len <= AHEAD_ITEM)
-		for (size_t i = 64; i < len; i += 64)
-			fetch_for_write(payload + AHEAD + i);
-}
-
 static inline void copy_item(void *to, const void *from, size_t len)
 {
 	if (len == 64) /* the default: worth not calling memcpy() for */
@@ -233,7 +216,6 @@ static inline void publish_items(struct shmq *q, const struct place *p, uint64_t
 	char *payload = payload_at(q, p, t);
 
 	for (int i = 0; i < n; i++, payload += q->geo.slot_bytes) {
-		fetch_ahead(payload, items[i].iov_len);
 		copy_item(payload, items[i].iov_base, items[i].iov_len);
 		publish(q, p, t + (unsigned)i, items[i].iov_len);
 	}
