@@ -22,6 +22,7 @@ struct named {
 	char name[48];
 	int any_or_only; /* with one lane nothing is chosen */
 	int64_t timeout;
+	unsigned flags;
 	pid_t stopped; /* the process that is stopped, or 0 */
 };
 
@@ -53,6 +54,8 @@ static int bench_shmq_setup(void **queue, const struct bench_shape *shape, const
 	}
 	n->any_or_only = shape->lanes > 1 ? SHMQ_ANY_LANE : 0;
 	n->timeout = shape->rate > 0 ? SHMQ_FOREVER : SHMQ_NOWAIT;
+	/* A short run at a low rate would measure the first use of each page. */
+	n->flags = shape->rate > 0 ? SHMQ_PREFAULT : 0;
 	snprintf(n->name, sizeof n->name, "bench-%d-%u", (int)getpid(), serial++);
 	err = shmq_create(n->name, &cfg);
 	if (err) {
@@ -80,7 +83,7 @@ static void *bench_shmq_attach(void *queue)
 {
 	const struct named *n = queue;
 	struct named_end *e = malloc(sizeof *e);
-	int err = e ? shmq_open(&e->q, n->name, 0) : -ENOMEM;
+	int err = e ? shmq_open(&e->q, n->name, n->flags) : -ENOMEM;
 
 	if (err) {
 		fprintf(stderr, "shmq_open %s: error %d %s\n", n->name, err, shmq_detail());
