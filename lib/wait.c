@@ -201,7 +201,6 @@ static ssize_t spin(struct shmq *q, ssize_t (*attempt)(void *arg), void *arg)
  */
 static void pass_on(struct shmq *q, enum wait_side side, uint32_t lanes)
 {
-	wake_looked(q, side, lanes);
 	for (; lanes; lanes &= lanes - 1) {
 		unsigned lane = (unsigned)__builtin_ctz(lanes);
 
@@ -241,6 +240,7 @@ ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t 
 		}
 		until = deadline - now < SLICE_NS ? deadline : now + SLICE_NS;
 		e = sys_futex_wait(word_of(q, side), w, lanes, until);
+		wake_looked(q, side, lanes);
 		r = attempt(arg);
 		if (e == 0 && r != -EAGAIN)
 			pass_on(q, side, lanes); /* Dead before it: as if woken and dead. */

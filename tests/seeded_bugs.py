@@ -80,52 +80,22 @@ BUGS = [
     ("who was woken for one of many places wakes nobody", "lib/wait.c",
      """side == WAIT_ROOM ? lane_room(q, lane) :""",
      """side == WAIT_ROOM ? false :""", "sched wait"),
-    ("who was woken looks for more, and then says so", "lib/wait.c",
-     """	wake_looked(q, side, lanes);
-	for (; lanes; lanes &= lanes - 1) {
-		unsigned lane = (unsigned)__builtin_ctz(lanes);
-
-		if (side == WAIT_ROOM ? lane_room(q, lane) : lane_look(q, lane) == 1)
-			wake(q, side, lane, 1);
-	}
-""",
-     """	for (; lanes; lanes &= lanes - 1) {
-		unsigned lane = (unsigned)__builtin_ctz(lanes);
-		bool left = side == WAIT_ROOM ? lane_room(q, lane) : lane_look(q, lane) == 1;
-
-		wake_looked(q, side, 1u << lane);
-		if (left)
-			wake(q, side, lane, 1);
-	}
-""", "sched"),
+    ("who was woken in vain leaves others to his wake-up", "lib/wait.c",
+     """		wake_looked(q, side, lanes);
+		r = attempt(arg);
+		if (e == 0 && r != -EAGAIN)
+			pass_on""",
+     """		r = attempt(arg);
+		if (r != -EAGAIN)
+			wake_looked(q, side, lanes);
+		if (e == 0 && r != -EAGAIN)
+			pass_on""", "sched"),
     ("who goes to sleep leaves others to a wake-up that found nobody", "lib/wait.c",
      """		wake_looked(q, side, lanes);
 		r = attempt(arg);
 """,
      """		r = attempt(arg);
 """, "sched wait"),
-    ("a wake-up under way is stamped after the word was changed", "lib/wait.c",
-     """	if (!(w & bit) || !wake_due(q, side, lane))
-		return;
-	POINT("wake:stamped"); /* Dead here: wakers leave it to us for WOKEN_NS. */
-	do {
-		if (!(w & bit))
-			return;
-		next = w + WAIT_EPOCH;
-	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, /* PARK */
-							memory_order_seq_cst,
-							memory_order_seq_cst));
-""",
-     """	do {
-		if (!(w & bit))
-			return;
-		next = w + WAIT_EPOCH;
-	} while (!atomic_compare_exchange_weak_explicit(word, &w, next, /* PARK */
-							memory_order_seq_cst,
-							memory_order_seq_cst));
-	if (!wake_due(q, side, lane))
-		return;
-""", "sched"),
     ("a wake-up under way counts for ever", "lib/wait.c",
      """	return (!then || now - then >= WOKEN_NS) &&
 """,

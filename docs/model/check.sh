@@ -52,9 +52,6 @@ long fence-2-3  wake clean  -DNPR=2 -DNC=3 -DFENCE
 short baton-2-2 wake clean  -DNPR=2 -DNC=2 -DFENCE -DBATON
 short baton-room wake clean -DNPR=2 -DNC=3 -DLOCKED -DNOMEMB -DBATON
 short baton-quit wake clean -DNPR=3 -DNC=2 -DLOCKED -DNOMEMB -DBATON -DQUIT
-long baton-3-2  wake clean  -DNPR=3 -DNC=2 -DFENCE -DBATON
-long baton-2-3  wake clean  -DNPR=2 -DNC=3 -DFENCE -DBATON
-long baton-3-3  wake clean  -DNPR=3 -DNC=3 -DLOCKED -DNOMEMB -DBATON
 short requeue   lane clean  -DNPR=1 -DNC=2 -DI0=2 -DPOPS=1 -DREQ=1
 short move      move clean  -DNI=1 -DMAXK=2 -DLIVES=3 -DNV=2
 short move-2    move clean  -DNI=2 -DMAXK=1 -DNV=2 -DNR=1
@@ -101,7 +98,7 @@ short w-giveup    wake mutant -DGIVEUP
 short w-fenced    wake mutant -DFENCE -DFENCEDEARLY -DNPR=2 -DNC=2
 short w-noreload  wake mutant -DFENCE -DNORELOAD -DNPR=2 -DNC=2
 short w-nopass    wake mutant -DFENCE -DBATON -DNOPASS -DNPR=2 -DNC=2
-short w-keepstamp wake mutant -DFENCE -DBATON -DKEEPSTAMP -DNPR=2 -DNC=2
+short w-keepstamp wake mutant -DLOCKED -DNOMEMB -DBATON -DKEEPSTAMP -DNPR=3 -DNC=3
 short w-armkeeps  wake mutant -DFENCE -DBATON -DARMKEEPS -DNPR=2 -DNC=2
 short w-stamplate wake mutant -DFENCE -DBATON -DSTAMPLATE -DNPR=2 -DNC=2
 short w-nolastpop wake mutant -DNOLASTPOP -DNPR=1 -DNC=2

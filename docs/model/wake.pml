@@ -16,13 +16,13 @@
  *   FENCE  the fence and fenced bits: after a membarrier the next waiters do without,
  *          and a producer that sees the fence bit fences and loads again; CALM is one
  *   BATON  one wake-up at a time: who is to wake and sees that a waiter was woken which
- *          has not looked yet leaves it at that; who arms takes the stamp away before it
- *          looks, and so does who was woken before it looks whether more is left; if so, it
- *          wakes the next. With FENCE or LOCKED
+ *          has not looked yet leaves it at that; who arms, or was woken, takes the stamp
+ *          away before it looks, and who was woken and has taken something wakes the next
+ *          if more is left. With FENCE or LOCKED
  * Mutants: NOMEMB NORECHECK NOEPOCH ARMSAME CLEARANY CLEARFIRST GIVEUP NOLASTPOP
  *          with FENCE: FENCEDEARLY (fenced before the membarrier), NORELOAD
  *          with BATON: NOPASS (the woken wakes nobody), KEEPSTAMP (it takes the stamp
- *          away after it has looked for more), ARMKEEPS (who arms does not take it away),
+ *          away only if it has taken something), ARMKEEPS (who arms does not take it away),
  *          STAMPLATE (stamp after the epoch)
  */
 #ifndef NPR
@@ -183,21 +183,19 @@ end:    if
 #ifdef NOLASTPOP
         if :: last -> break :: else fi;
 #endif
+#if defined(BATON) && !defined(KEEPSTAMP)
+        stamp=0;
+#endif
         pop();
         if
         :: got ->
-#ifdef BATON
+#if defined(BATON) && !defined(NOPASS)
            if
            :: woken&CME ->
-#ifndef KEEPSTAMP
+#ifdef KEEPSTAMP
               stamp=0;
 #endif
-#ifndef NOPASS
-              if :: vis && armed -> wake() :: else fi;
-#endif
-#ifdef KEEPSTAMP
-              stamp=0
-#endif
+              if :: vis && armed -> wake() :: else fi
            :: else
            fi;
 #endif

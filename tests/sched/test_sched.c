@@ -172,6 +172,10 @@ static const struct scenario scenarios[] = {
 	  { { POP_WAIT }, { POP_WAIT }, { PUSH_2 } }, { 2, 1, 1, -1 } },
 	{ "wait-wait-push-push", 2, 1, 2, 1, 0, 0, 0,
 	  { { POP_WAIT }, { POP_WAIT }, { PUSH, PUSH } }, { 2, 1, 1, -1 } },
+	/* Somebody is woken for an item that is gone, and asked to be woken again, when two
+	 * more come. */
+	{ "wait-wait-push-pop-push2", 2, 1, 3, 1, 0, 0, 0,
+	  { { POP_WAIT }, { POP_WAIT }, { PUSH, POP, PUSH_2 } }, { 2, 1, 1, -1 } },
 	{ "full-wait-pop", 2, 1, 1, 1, 1, 0, 0, { { PUSH_WAIT }, { POP } }, { 3, 2, 2, 1 } },
 	{ "full-wait-wait-pop-pop", 2, 1, 2, 1, 2, 0, 0,
 	  { { PUSH_WAIT }, { PUSH_WAIT }, { POP, POP } }, { 2, 1, 1, -1 } },
