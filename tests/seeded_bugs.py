@@ -91,10 +91,12 @@ BUGS = [
 		if (e == 0 && r != -EAGAIN)
 			pass_on""", "sched"),
     ("who goes to sleep leaves others to a wake-up that found nobody", "lib/wait.c",
-     """		wake_looked(q, side, lanes);
-		r = attempt(arg);
+     """WAIT_EPOCH);
+
+		wake_looked(q, side, lanes);
 """,
-     """		r = attempt(arg);
+     """WAIT_EPOCH);
+
 """, "sched wait"),
     ("a wake-up under way counts for ever", "lib/wait.c",
      """	return (!then || now - then >= WOKEN_NS) &&
