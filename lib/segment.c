@@ -347,6 +347,9 @@ static int segment_install_one(struct shmq *q, unsigned lane, uint64_t number)
 		return 0; /* somebody else installed it */
 	}
 	segment_activate(q, s, segment_word(inc, q->me, SEGMENT_OWNED));
+	/* What the next installation will most likely change. */
+	fetch_for_write(segment_of(q, s + 1));
+	fetch_for_write(dir_of(q, lane, number + 1));
 	return 0;
 }
 
