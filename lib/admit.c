@@ -159,7 +159,6 @@ void refuse(struct shmq *q, unsigned lane, uint64_t depth)
 {
 	q->refused = (struct shmq_pressure){ .depth = depth, .capacity = q->geo.capacity[lane] };
 	level_set(&q->refused);
-	q->was_refused = true;
 }
 
 /* The look that admit() takes: @g a lower bound of what counts, strays below it
@@ -253,15 +252,13 @@ int admit(struct shmq *q, unsigned lane, uint64_t tail, int n)
 	return -EBADMSG;
 }
 
-bool lane_room(struct shmq *q, unsigned lane)
+int lane_room(struct shmq *q, unsigned lane)
 {
 	struct shmq_pressure refused = q->refused;
-	bool was_refused = q->was_refused;
 	/* TICKET */
 	uint64_t tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_acquire);
 	int r = admit(q, lane, tail, 1);
 
 	q->refused = refused; /* of the caller's pushes; this is none */
-	q->was_refused = was_refused;
-	return r == 1;
+	return r;
 }

@@ -39,20 +39,6 @@ static int wait_check(const struct shmq *q, int lane, unsigned events, int64_t t
 	return r;
 }
 
-/* Is there room for one item? 1; 0; errors. */
-static int room_look(struct shmq *q, unsigned lane)
-{
-	struct shmq_pressure refused = q->refused;
-	bool was_refused = q->was_refused;
-	/* TICKET */
-	uint64_t tail = atomic_load_explicit(&lane_of(q, lane)->tail, memory_order_acquire);
-	int r = admit(q, lane, tail, 1);
-
-	q->refused = refused; /* of pushes; this is none */
-	q->was_refused = was_refused;
-	return r;
-}
-
 /* Is there an item? 1; 0; errors. */
 static int item_look(struct shmq *q, int lane)
 {
@@ -67,7 +53,7 @@ static int item_look(struct shmq *q, int lane)
 
 static int look(struct shmq *q, int lane, unsigned event)
 {
-	return event == SHMQ_READABLE ? item_look(q, lane) : room_look(q, (unsigned)lane);
+	return event == SHMQ_READABLE ? item_look(q, lane) : lane_room(q, (unsigned)lane);
 }
 
 /* From here on @lane is polled. Returns the number of rings before that. */

@@ -35,6 +35,9 @@ HIDDEN int lane_take(struct shmq *q, unsigned lane, size_t room, bool patient, s
 /* Would a lane_take() find an item? 1; 0; -EBADMSG; -ENOMEM. */
 HIDDEN int lane_look(struct shmq *q, unsigned lane);
 
+/* Is there room for one item? The same. */
+HIDDEN int lane_room(struct shmq *q, unsigned lane);
+
 /* The last slot of a segment was finished: give the segment back when it is drained. */
 HIDDEN void lane_left(struct shmq *q, unsigned lane, uint64_t ticket, uint32_t segment,
 		      uint64_t inc);
@@ -54,9 +57,6 @@ HIDDEN bool lane_dead_letter(struct shmq *q, const struct taken *t);
 
 /* Move a taken item to the end of lane @to: false if that is full. */
 HIDDEN bool lane_move(struct shmq *q, const struct taken *t, unsigned to);
-
-/* Is there room in @lane for one more item? As far as can be told at once. */
-HIDDEN bool lane_room(struct shmq *q, unsigned lane);
 
 /* Close the own ticket that an earlier push left for want of a segment. */
 HIDDEN bool lane_settle(struct shmq *q);

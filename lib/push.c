@@ -361,14 +361,12 @@ void lane_abort(struct shmq *q)
 bool lane_move(struct shmq *q, const struct taken *t, unsigned to)
 {
 	struct shmq_pressure refused = q->refused;
-	bool was_refused = q->was_refused;
 	struct descriptor *d;
 	uint64_t ticket, source;
 	struct place p;
 
 	if (draw_one(q, to, &ticket, &p) != 1) {
 		q->refused = refused; /* of the caller's pushes; this is a pop */
-		q->was_refused = was_refused;
 		return false;
 	}
 	POINT("move:drawn"); /* Dead here: the ticket is closed, the item goes back. */

@@ -394,7 +394,7 @@ SHMQ_API int shmq_refused(const struct shmq *q, struct shmq_pressure *p)
 		return -EFAULT;
 	if (!q->map)
 		return -ECHILD;
-	if (!q->was_refused)
+	if (!q->refused.capacity)
 		return -ENODATA;
 	*p = q->refused;
 	return 0;

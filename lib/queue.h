@@ -180,8 +180,7 @@ struct shmq {
 	struct participant *self;
 	struct bell bell[2]; /* enum wait_side */
 	int either;          /* epoll of both, or 0 */
-	struct shmq_pressure refused;
-	bool was_refused;
+	struct shmq_pressure refused; /* the last time; capacity 0: never */
 	struct view view[SHMQ_MAX_LANES];
 };
 

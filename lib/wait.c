@@ -204,7 +204,7 @@ static void pass_on(struct shmq *q, enum wait_side side, uint32_t lanes)
 	for (; lanes; lanes &= lanes - 1) {
 		unsigned lane = (unsigned)__builtin_ctz(lanes);
 
-		if (side == WAIT_ROOM ? lane_room(q, lane) : lane_look(q, lane) == 1)
+		if ((side == WAIT_ROOM ? lane_room(q, lane) : lane_look(q, lane)) == 1)
 			wake(q, side, lane, 1);
 	}
 }

@@ -79,7 +79,7 @@ BUGS = [
 """, "sched wait"),
     ("who was woken for one of many places wakes nobody", "lib/wait.c",
      """side == WAIT_ROOM ? lane_room(q, lane) :""",
-     """side == WAIT_ROOM ? false :""", "sched wait"),
+     """side == WAIT_ROOM ? 0 :""", "sched wait"),
     ("who was woken in vain leaves others to his wake-up", "lib/wait.c",
      """		wake_looked(q, side, lanes);
 		r = attempt(arg);
@@ -402,10 +402,8 @@ BUGS = [
 """, "lease"),
     ("a move that fails speaks for the pushes", "lib/push.c",
      """		q->refused = refused; /* of the caller's pushes; this is a pop */
-		q->was_refused = was_refused;
 """,
      """		(void)refused;
-		(void)was_refused;
 """, "lease"),
     ("head is not led past an item", "lib/segment.c",
      """		head = lane_make_way(q, lane, oldest);
