@@ -32,6 +32,7 @@ extern "C" {
 struct bench_shape {
 	int producers, consumers;
 	int lanes;
+	int last_lane; /* all items go into the last lane, the others stay empty */
 	int batch;
 	size_t size;       /* bytes of every item, a multiple of 8 */
 	uint64_t capacity; /* items per lane */

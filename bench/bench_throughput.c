@@ -29,7 +29,7 @@ struct options {
 	int producers[MAX_SHAPES], consumers[MAX_SHAPES], nr_shapes;
 	struct list batches, sweeps[NR_SWEEPS];
 	int chosen[BENCH_MAX_ENTRIES];
-	int runs, json, free_running;
+	int runs, json, free_running, last_lane;
 	double seconds;
 };
 
@@ -43,7 +43,7 @@ struct series {
 };
 
 enum { OPT_LANES = 256, OPT_CAPACITY, OPT_DEPTH, OPT_IDLE, OPT_RUNS, OPT_DURATION, OPT_JSON,
-       OPT_FREE };
+       OPT_FREE, OPT_LAST_LANE };
 
 static const struct argp_option option_list[] = {
 	{"contender", 'c', "NAME,...", 0,
@@ -54,6 +54,8 @@ static const struct argp_option option_list[] = {
 	{"batch", 'b', "N,...", 0, "Items per call (1,16)", 0},
 	{"size", 'z', "BYTES,...", 0, "Item sizes, multiples of 8 (64)", 0},
 	{"lanes", OPT_LANES, "N,...", 0, "Spread the items over N lanes (1)", 0},
+	{"last-lane", OPT_LAST_LANE, NULL, 0,
+	 "All items into the last lane, which is looked at last", 0},
 	{"capacity", OPT_CAPACITY, "N,...", 0, "Items per lane (65536)", 0},
 	{"depth", OPT_DEPTH, "N,...", 0,
 	 "Items that stay in the queue: who pushes also pops, as many (0: who pushes does not)",
@@ -160,6 +162,9 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 	case OPT_FREE:
 		o->free_running = 1;
 		return 0;
+	case OPT_LAST_LANE:
+		o->last_lane = 1;
+		return 0;
 	case OPT_JSON:
 		o->json = 1;
 		return 0;
@@ -222,10 +227,10 @@ static void print_json(const struct bench_shape *shape, const char *name,
 {
 	printf("{\"type\":\"throughput\",\"contender\":\"%s\",\"producers\":%d,"
 	       "\"consumers\":%d,\"lanes\":%d,\"size\":%zu,\"batch\":%d,\"capacity\":%llu,"
-	       "\"depth\":%llu,\"idle\":%d",
+	       "\"depth\":%llu,\"idle\":%d,\"last_lane\":%d",
 	       name, shape->producers, shape->consumers, shape->lanes, shape->size,
 	       shape->batch, (unsigned long long)shape->capacity,
-	       (unsigned long long)shape->depth, shape->idle);
+	       (unsigned long long)shape->depth, shape->idle, shape->last_lane);
 	if (s->err) {
 		printf(",\"status\":\"%s\",\"why\":\"%s\"}\n",
 		       s->err == -ENOTSUP ? "skipped" : "failed", s->why);
@@ -302,6 +307,7 @@ static void choose_case(const struct options *o, int nth, struct bench_shape *sh
 	}
 	shape->size = v[SIZES];
 	shape->lanes = (int)v[LANES];
+	shape->last_lane = o->last_lane;
 	shape->capacity = v[CAPACITIES];
 	shape->depth = v[DEPTHS];
 	shape->idle = (int)v[IDLES];

@@ -173,7 +173,8 @@ static int push_next(struct worker *w, int n)
 		item_stamp(w->items[0].iov_base, (uint64_t)bench_now_ns());
 	done = push_all(w, n);
 	w->seq += (uint64_t)done;
-	w->lane = w->lane + 1 < w->shape->lanes ? w->lane + 1 : 0;
+	if (!w->shape->last_lane)
+		w->lane = w->lane + 1 < w->shape->lanes ? w->lane + 1 : 0;
 	return done;
 }
 
@@ -356,7 +357,7 @@ static void work(void *arg, int index)
 	w->report = index < movers ? &b->reports[index] : &b->idle;
 	w->taken = both ? &b->reports[shape->producers + index] : w->report;
 	w->number = producing ? index : index - shape->producers;
-	w->lane = w->number % shape->lanes;
+	w->lane = shape->last_lane ? shape->lanes - 1 : w->number % shape->lanes;
 	w->end = run->c->attach(run->queue);
 	if (index >= movers) {
 		if (!w->end)
