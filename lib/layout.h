@@ -293,7 +293,7 @@ struct wakeup {
 struct lane {
 	_Alignas(LINE) word_t tail; /* written by producers */
 	_Alignas(LINE) word_t head; /* written by consumers, now and then */
-	word_t gen;                 /* counts mark events */
+	_Alignas(LINE) word_t gen;  /* counts mark events */
 	word_t pad_max;             /* no PAD at or above this ticket */
 };
 
