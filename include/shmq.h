@@ -280,10 +280,12 @@ SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
 			  struct shmq_info *info, int64_t timeout_ns);
 
 /*
- * shmq_pop_n - take up to @n items, each as shmq_pop() would take it next, and
+ * shmq_pop_n - take up to @n items, as shmq_pop() would one after the other, and
  * copy item i to @items[i].iov_base. iov_len is the room there and becomes the
  * length of the item. @infos may be NULL, else has room for @n.
- * Waits as shmq_pop() for the first item and takes what there is then.
+ * Waits as shmq_pop() for the first item and takes what there is then. With
+ * SHMQ_ANY_LANE it goes down the lanes: what comes into a higher lane while a lower
+ * one is taken from may have to wait for the next call.
  * Returns the number taken, at least 1; or as shmq_pop() with nothing taken.
  * @n 0 returns 0. An item too long for its room ends the batch before it.
  */

@@ -15,9 +15,11 @@
  * pausing would only make items late, and it is tried more and more seldom. While it
  * pays it is compared again from time to time.
  *
+ * Who takes from all lanes pauses for as long as nothing comes into a higher one.
+ *
  * Nothing here is shared or touches the queue but by reading tail.
  */
-#include "lane.h"
+#include "handle.h"
 
 #define CLOSE 64            /* a look that found fewer items was from close by */
 #define CLOSE_LOOKS 64      /* such looks make a stretch from close by */
@@ -78,10 +80,24 @@ static bool trial_pays(struct distance *d, uint64_t start)
 	return --d->stretches > 0;
 }
 
-bool distance_keep(struct view *v, uint64_t capacity)
+/* Has something come into a lane above @lane? */
+static bool higher_lane_stirs(const struct shmq *q, unsigned lane)
 {
+	unsigned i;
+
+	for (i = q->any_first; i < lane; i = any_from(q, i + 1))
+		if (atomic_load_explicit(&q->view[i].lane->tail, memory_order_acquire) !=
+		    q->view[i].start) /* TICKET */
+			return true;
+	return false;
+}
+
+bool distance_keep(struct shmq *q, unsigned lane, bool alone)
+{
+	struct view *v = &q->view[lane];
 	struct distance *d = &v->distance;
-	uint64_t found = v->start - d->looked, enough = capacity / 2 < FAR ? capacity / 2 : FAR;
+	uint64_t half = q->geo.capacity[lane] / 2, enough = half < FAR ? half : FAR;
+	uint64_t found = v->start - d->looked;
 	bool close = found >= 2 && found < CLOSE;
 
 	d->looked = v->start;
@@ -104,7 +120,8 @@ bool distance_keep(struct view *v, uint64_t capacity)
 		v->t0 = atomic_load_explicit(&v->lane->tail, memory_order_acquire); /* TICKET */
 		if (v->t0 == v->start) /* nobody is there to be disturbed */
 			d->n = FALLS;
-		if (v->t0 == v->start || v->t0 - v->start >= enough)
+		if (v->t0 == v->start || v->t0 - v->start >= enough ||
+		    (!alone && higher_lane_stirs(q, lane)))
 			break;
 	}
 	return true;

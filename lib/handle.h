@@ -63,15 +63,26 @@ static inline uint32_t lanes_of(const struct shmq *q, int lane)
 	return q->geo.dead_lane == SHMQ_DROP ? all : all & ~(1u << q->geo.dead_lane);
 }
 
-/* Is the lane empty, and quiet? Else there is more to look at than this. */
-static inline bool lane_idle(const struct view *v)
+/* Was nothing taken from the lane since it was found empty? Then the short way has
+ * nothing to look at. */
+static inline bool lane_quiet(const struct view *v)
 {
-	/* PASS, MARK, TICKET: head, gen, tail. All below head is closed. */
-	uint64_t h = atomic_load_explicit(&v->lane->head, memory_order_acquire);
-	uint64_t g = atomic_load_explicit(&v->lane->gen, memory_order_acquire); /* MARK */
+	return v->idle == v->start;
+}
 
-	return v->start == h && g == v->gen && !v->nr_watched && !v->hot && v->start == v->idle &&
-	       atomic_load_explicit(&v->lane->tail, memory_order_acquire) == h; /* TICKET */
+/* Is the lane empty? Else, or if it can not be said so shortly, no. */
+static inline bool lane_idle(struct view *v)
+{
+	/* MARK, TICKET: gen, tail. At the first of them all below start was closed. */
+	if (atomic_load_explicit(&v->lane->gen, memory_order_acquire) != v->gen ||
+	    v->nr_watched || /* TICKET */
+	    atomic_load_explicit(&v->lane->tail, memory_order_acquire) != v->start)
+		return false;
+	if (unlikely(!lane_quiet(v))) {
+		head_raise(v->lane, v->start);
+		v->idle = v->start;
+	}
+	return true;
 }
 
 /* Take from @lane, or from the highest lane that has something, the short way: 1; 0 they
@@ -80,16 +91,17 @@ static inline int take_any_short(struct shmq *q, int lane, size_t room, struct t
 {
 	unsigned i = lane >= 0 ? (unsigned)lane : q->any_first;
 	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
+	bool alone = any_from(q, i + 1) >= end;
 	struct won won;
 	struct view *v;
 	ssize_t len;
 
 	for (;;) {
 		v = view_of(q, i);
-		len = win_short(q, v, room, false, &won);
+		len = lane_quiet(v) ? -EBUSY : win_short(q, v, room, false, &won);
 		if (likely(len >= 0))
 			break;
-		if (!lane_idle(v))
+		if ((alone && (v->hot || !lane_quiet(v))) || !lane_idle(v))
 			return -EBUSY;
 		i = any_from(q, i + 1);
 		if (i >= end)
@@ -109,13 +121,13 @@ static inline int take_any_long(struct shmq *q, int lane, size_t room, struct ta
 {
 	unsigned i = lane >= 0 ? (unsigned)lane : any_from(q, 0);
 	unsigned end = lane >= 0 ? i + 1 : q->geo.nr_lanes;
-	bool patient = any_from(q, i + 1) >= end; /* no other lane has to be looked at */
+	bool alone = any_from(q, i + 1) >= end; /* no other lane has to be looked at */
 	int r = 0, looks = 0;
 
 	while (i < end && r == 0) {
 		if (unlikely(++looks > RESTARTS_MAX))
 			return -EBADMSG;
-		r = lane_take(q, i, room, patient, t);
+		r = lane_take(q, i, room, alone, t);
 		if (r == 1 && unlikely(t->attempts >= q->geo.max_attempts) &&
 		    lane_dead_letter(q, t))
 			r = 0; /* and once more */

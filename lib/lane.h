@@ -27,10 +27,10 @@ HIDDEN int lane_push(struct shmq *q, unsigned lane, const struct iovec *items, i
 /*
  * Take the next item of at most @room bytes: 1; 0 the lane is empty;
  * -EMSGSIZE it is longer, t->len says how long, nothing is taken; -EBADMSG;
- * -ENOMEM. @patient: may wait a moment for an item that is about to come, or fall back
- * behind the producers; not if there are other lanes to look at.
+ * -ENOMEM. @alone: there are no other lanes to look at, so it may wait a moment for an
+ * item that is about to come.
  */
-HIDDEN int lane_take(struct shmq *q, unsigned lane, size_t room, bool patient, struct taken *t);
+HIDDEN int lane_take(struct shmq *q, unsigned lane, size_t room, bool alone, struct taken *t);
 
 /* Would a lane_take() find an item? 1; 0; -EBADMSG; -ENOMEM. */
 HIDDEN int lane_look(struct shmq *q, unsigned lane);
@@ -224,8 +224,9 @@ static inline void publish_items(struct shmq *q, const struct place *p, uint64_t
 HIDDEN void distance_init(struct distance *d);
 
 /* All that was known to be drawn has been looked at: if we are too close behind the
- * producers, and pausing helps, pause. True: v->t0 is a new value of tail. */
-HIDDEN bool distance_keep(struct view *v, uint64_t capacity);
+ * producers, and pausing helps, pause; if not @alone, until something comes into a higher
+ * lane. True: v->t0 of the view is a new value of tail. */
+HIDDEN bool distance_keep(struct shmq *q, unsigned lane, bool alone);
 
 /* How many of the @n tickets from @tail on are within the capacity: 1..@n; 0 none,
  * q->refused says how full it is; an error. Sets the view's limit. */

@@ -449,18 +449,34 @@ static int pop_run(struct shmq *q, unsigned lane, struct iovec *items, int n)
 	return i;
 }
 
+/* The same of @lane, or of all lanes, the highest first. Those that were passed are not
+ * looked at again: what comes into them now is as late as the whole batch. */
+static int pop_runs(struct shmq *q, int lane, struct iovec *items, int n)
+{
+	unsigned i = lane >= 0 ? (unsigned)lane : q->any_first;
+	int got = 0;
+
+	for (;;) {
+		unsigned next = any_from(q, i + 1);
+
+		if (!lane_quiet(view_of(q, i)))
+			got += pop_run(q, i, items + got, n - got);
+		if (got == n || lane >= 0 || next >= q->geo.nr_lanes || !lane_idle(view_of(q, i)))
+			return got;
+		i = next;
+	}
+}
+
 static ssize_t pop_attempt(void *arg)
 {
 	struct pop *p = arg;
-	/* Where a batch goes on by runs: no lane is higher. */
-	unsigned first = p->lane >= 0 ? (unsigned)p->lane : p->q->any_first;
 	int i = 0, r = 0;
 
 	for (;;) {
 		struct taken t = { 0 };
 
 		if (likely(!p->infos))
-			i += pop_run(p->q, first, p->items + i, p->n - i);
+			i += pop_runs(p->q, p->lane, p->items + i, p->n - i);
 		if (i == p->n)
 			break;
 		r = pop_one(p->q, p->lane, &p->items[i], p->infos ? &p->infos[i] : NULL,
@@ -525,6 +541,31 @@ static NOINLINE ssize_t pop_end(struct shmq *q, unsigned lane, uint64_t i, ssize
 	return len;
 }
 
+/* The first lane has nothing, it seems: all lanes, the short way. */
+static NOINLINE ssize_t pop_any(struct shmq *q, void *buf, size_t size, int64_t timeout_ns)
+{
+	unsigned i = q->any_first, next;
+	uint32_t w;
+
+	for (;; i = next) {
+		struct view *v = view_of(q, i);
+
+		if (!lane_quiet(v)) {
+			uint64_t slot;
+			ssize_t r = take_short(q, v, buf, size, true, &slot);
+
+			if (likely(r >= 0)) {
+				if (take_at_edge(q, slot) || sleepers(q, WAIT_ROOM, &w))
+					return pop_end(q, i, slot, r);
+				return r;
+			}
+		}
+		next = any_from(q, i + 1);
+		if (next >= q->usable_lanes || !lane_idle(v))
+			return pop_long(q, SHMQ_ANY_LANE, buf, size, NULL, timeout_ns);
+	}
+}
+
 SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
 			  struct shmq_info *info, int64_t timeout_ns)
 {
@@ -540,7 +581,8 @@ SHMQ_API ssize_t shmq_pop(struct shmq *q, int lane, void *buf, size_t size,
 		return pop_long(q, lane, buf, size, info, timeout_ns);
 	r = take_short(q, view_of(q, i), buf, size, true, &slot);
 	if (unlikely(r < 0))
-		return pop_long(q, lane, buf, size, info, timeout_ns);
+		return lane == SHMQ_ANY_LANE ? pop_any(q, buf, size, timeout_ns) :
+					       pop_long(q, lane, buf, size, info, timeout_ns);
 	if (unlikely(take_at_edge(q, slot) || sleepers(q, WAIT_ROOM, &w)))
 		return pop_end(q, i, slot, r);
 	return r;

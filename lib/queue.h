@@ -106,6 +106,7 @@ struct view {
 	struct tally *tally; /* my counters; the producer's as well */
 	uint64_t gen;   /* of the watch list, or GEN_UNKNOWN */
 	uint64_t start; /* below it I have seen everything closed or marked */
+	uint64_t idle;  /* @start when the lane was last found empty */
 	struct window pop; /* of pop_at */
 	struct place pop_at;
 	uint32_t nr_watched;
@@ -119,7 +120,6 @@ struct view {
 	uint64_t full_at; /* head when it was last waited for: see head_comes() */
 	uint64_t t0;    /* a value tail had */
 	struct distance distance;
-	uint64_t idle;  /* @start when the lane was last found empty */
 	uint64_t long_takes; /* items taken; the others are those that moved @start */
 	struct place retire_later; /* a segment that was not drained when we left it */
 	struct watched *watched; /* room for every segment; mapped on first use */

@@ -271,12 +271,12 @@ static bool empty_confirm(struct shmq *q, unsigned lane, const struct scan *firs
  * them, which is all that t0 says. If items came lately, wait a moment for one.
  * With more than a few there the producers are far ahead, and tail is worth it.
  */
-static bool t0_by_peek(struct shmq *q, unsigned lane, bool patient)
+static bool t0_by_peek(struct shmq *q, unsigned lane, bool alone)
 {
 	struct view *v = &q->view[lane];
 	struct place *at = &v->pop_at;
 	uint64_t j = v->start, end = ((j >> q->geo.slots_shift) + 1) << q->geo.slots_shift;
-	int rounds = patient && v->hot ? SPIN_FOR_NEXT : 0, i;
+	int rounds = alone && v->hot ? SPIN_FOR_NEXT : 0, i;
 
 	if (scan_place(q, lane, j) != 1 || at->recycled)
 		return false;
@@ -297,13 +297,13 @@ static bool t0_by_peek(struct shmq *q, unsigned lane, bool patient)
 	return true;
 }
 
-static int take_long(struct shmq *q, unsigned lane, size_t room, bool patient, struct taken *t)
+static int take_long(struct shmq *q, unsigned lane, size_t room, bool alone, struct taken *t)
 {
 	struct lane *l = lane_of(q, lane);
 	struct view *v = &q->view[lane];
 	int r, tries;
 
-	if (v->start != v->idle) /* something was found since */
+	if (v->idle != v->start) /* something was found since */
 		v->hot = HOT;
 	for (tries = 0; tries < RESTARTS_MAX; tries++) {
 		/* t0 was read before this: tail, head, gen, marks, slots. */
@@ -336,8 +336,8 @@ static int take_long(struct shmq *q, unsigned lane, size_t room, bool patient, s
 		v->start = max_ticket(v->start, sc.unmarked ? sc.first_hole : sc.end);
 		/* Watched holes are no reason not to: they are looked at each time. */
 		if (!sc.unmarked && !sc.uninstalled &&
-		    ((patient && distance_keep(v, q->geo.capacity[lane])) ||
-		     t0_by_peek(q, lane, patient)))
+		    ((room != LOOK && distance_keep(q, lane, alone)) ||
+		     t0_by_peek(q, lane, alone)))
 			continue;
 		tail = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
 		if (tail != v->t0) {
@@ -348,7 +348,7 @@ static int take_long(struct shmq *q, unsigned lane, size_t room, bool patient, s
 			continue;
 		if (before(h, v->start))
 			head_raise(l, v->start);
-		v->hot = patient ? v->hot / 2 : 0;
+		v->hot = alone ? v->hot / 2 : 0;
 		v->idle = v->start;
 		return 0;
 	}
@@ -363,13 +363,13 @@ int lane_look(struct shmq *q, unsigned lane)
 	return r == -EMSGSIZE ? 1 : r;
 }
 
-int lane_take(struct shmq *q, unsigned lane, size_t room, bool patient, struct taken *t)
+int lane_take(struct shmq *q, unsigned lane, size_t room, bool alone, struct taken *t)
 {
 	struct view *v = &q->view[lane];
 	int r;
 
 	t->lane = lane;
-	r = take_long(q, lane, room, patient, t);
+	r = take_long(q, lane, room, alone, t);
 	v->long_takes += r == 1;
 	v->pop = window_of(q, &v->pop_at, v->t0);
 	v->near_left = r == 1 && v->pop.n && !before(v->start, v->t0) ? NEAR : 0;

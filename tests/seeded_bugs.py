@@ -25,10 +25,43 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # name, file, old text (must occur exactly once), new text, tests that should notice
 BUGS = [
-    ("an empty lane is waited at though others are to be looked at", "lib/take.c",
-     """	int rounds = patient && v->hot ? SPIN_FOR_NEXT : 0, i;
+    ("a lane is called empty whatever came into it", "lib/handle.h",
+     """	    v->nr_watched || /* TICKET */
+	    atomic_load_explicit(&v->lane->tail, memory_order_acquire) != v->start)
 """,
-     """	int rounds = patient | v->hot ? SPIN_FOR_NEXT : 0, i;
+     """	    v->nr_watched || !lane_quiet(v))
+""", "lane sched"),
+    ("a lane is called empty though items came back", "lib/handle.h",
+     """	if (atomic_load_explicit(&v->lane->gen, memory_order_acquire) != v->gen ||
+	    v->nr_watched""",
+     """	if (v->nr_watched""", "sched"),
+    ("a lane is called empty though a ticket is watched", "lib/handle.h",
+     """	    v->nr_watched || /* TICKET */
+""",
+     """	    /* TICKET */
+""", "sched"),
+    ("head stays behind in a lane that was found empty", "lib/handle.h",
+     """		head_raise(v->lane, v->start);
+		v->idle = v->start;
+""",
+     """		v->idle = v->start;
+""", "lane"),
+    ("a batch goes down the lanes without asking", "lib/queue.c",
+     """ || !lane_idle(view_of(q, i)))
+			return got;
+""",
+     """)
+			return got;
+""", "lane sched"),
+    ("one item is taken from below without asking", "lib/queue.c",
+     """		if (next >= q->usable_lanes || !lane_idle(v))
+""",
+     """		if (next >= q->usable_lanes)
+""", "lane sched"),
+    ("an empty lane is waited at though others are to be looked at", "lib/take.c",
+     """	int rounds = alone && v->hot ? SPIN_FOR_NEXT : 0, i;
+""",
+     """	int rounds = alone | v->hot ? SPIN_FOR_NEXT : 0, i;
 """, "cost"),
     ("a window that has grown takes over a hole", "lib/fast.h",
      """	    atomic_load_explicit(&v->pop_at.descriptors[spread(q, i)].word,

@@ -52,6 +52,17 @@ static ssize_t pop_below(struct shmq *q)
 	return pop_any(q);
 }
 
+/* The lane above is empty, as at the last look. */
+static ssize_t pop_lower(struct shmq *q)
+{
+	return pop_any(q);
+}
+
+static ssize_t pop_n_lower(struct shmq *q)
+{
+	return shmq_pop_n(q, SHMQ_ANY_LANE, items, NULL, BATCH, SHMQ_NOWAIT);
+}
+
 static ssize_t push_n(struct shmq *q)
 {
 	return shmq_push_n(q, 0, items, BATCH, SHMQ_NOWAIT);
@@ -90,6 +101,8 @@ static const struct call calls[] = {
 	{ "pop", pop, SIZE, 1 },
 	{ "pop from any lane", pop_any, SIZE, 1 },
 	{ "pop from a lane below one that was busy", pop_below, SIZE, 2 }, /* head is raised */
+	{ "pop from a lane below one that is empty", pop_lower, SIZE, 1 },
+	{ "pop of a batch of 8 from there", pop_n_lower, BATCH, BATCH },
 	{ "push of a batch of 8", push_n, BATCH, 1 },
 	{ "pop of a batch of 8", pop_n, BATCH, BATCH },
 	{ "reserve", reserve, 0, 1 },
@@ -159,6 +172,13 @@ static int child_main(void *arg)
 	if (child->call->make == pop_below) {
 		must_eq(pop_n(q), BATCH);
 		must_eq(shmq_push(q, 1, buf[0], SIZE, SHMQ_NOWAIT), 0);
+	}
+	if (child->call->make == pop_lower || child->call->make == pop_n_lower) {
+		must_eq(pop_n(q), BATCH);
+		for (int i = 0; i < BATCH + 2; i++)
+			must_eq(shmq_push(q, 1, buf[0], SIZE, SHMQ_NOWAIT), 0);
+		must_eq(pop_any(q), SIZE);
+		must_eq(pop_any(q), SIZE);
 	}
 	if (child->call->make == commit)
 		must_eq(reserve(q), 0);

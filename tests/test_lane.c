@@ -231,35 +231,68 @@ START_TEST(a_full_low_lane_does_not_refuse_a_push_to_high)
 }
 END_TEST
 
+/* Pop up to @n items of any lane, in one of the ways there are: how many. */
+static int pop_some_way(struct shmq *q, struct rng *r, uint64_t *v, int n)
+{
+	struct shmq_info infos[8], *info = rng_below(r, 2) ? infos : NULL;
+	struct iovec items[8];
+	struct shmq_lease l;
+	int got;
+
+	for (int i = 0; i < n; i++)
+		items[i] = (struct iovec){ &v[i], 8 };
+	if (n > 1) {
+		got = shmq_pop_n(q, SHMQ_ANY_LANE, items, info, n, 0);
+	} else if (rng_below(r, 3)) {
+		got = shmq_pop(q, SHMQ_ANY_LANE, v, 8, info, 0) == 8 ? 1 : -EAGAIN;
+	} else {
+		got = shmq_peek(q, SHMQ_ANY_LANE, &l, 0) ? -EAGAIN : 1;
+		if (got == 1) {
+			memcpy(v, l.data, 8);
+			must_eq(shmq_release(q, &l), 0);
+		}
+		return got;
+	}
+	for (int i = 0; i < got && info; i++)
+		must_eq(info[i].lane, v[i] % SHMQ_MAX_LANES);
+	return got;
+}
+
 START_TEST(any_lane_takes_the_highest_lane_first)
 {
 	struct shmq *q = create_attach("q", SHMQ_MAX_LANES, 50, 8);
-	uint64_t in[SHMQ_MAX_LANES] = { 0 }, out[SHMQ_MAX_LANES] = { 0 }, v;
+	uint64_t in[SHMQ_MAX_LANES] = { 0 }, out[SHMQ_MAX_LANES] = { 0 }, v[8];
 	struct rng r = rng_of(seed("priority"), 0);
-	struct shmq_info info;
 
 	for (long i = counts(200000); i > 0; i--) {
-		unsigned lane = (unsigned)rng_below(&r, SHMQ_MAX_LANES);
+		int lane = (int)rng_below(&r, SHMQ_MAX_LANES), n, got;
 
-		if (rng_below(&r, 2)) {
+		/* Now more goes in, now more comes out: lanes fill, and are empty for long. */
+		if (rng_below(&r, 8) < (i / 1000 % 2 ? 3 : 5)) {
 			int want = in[lane] - out[lane] < 50 ? 0 : -EAGAIN;
 
-			must_eq(shmq_push(q, (int)lane, &in[lane], 8, 0), want);
+			v[0] = in[lane] * SHMQ_MAX_LANES + (uint64_t)lane;
+			must_eq(shmq_push(q, lane, v, 8, 0), want);
 			in[lane] += want == 0;
 			continue;
 		}
+		n = rng_below(&r, 2) ? 1 : 2 + (int)rng_below(&r, 7);
+		got = pop_some_way(q, &r, v, n);
 		lane = 0;
-		while (lane < SHMQ_MAX_LANES && in[lane] == out[lane])
-			lane++;
-		if (lane == SHMQ_MAX_LANES) {
-			must_eq(shmq_pop(q, SHMQ_ANY_LANE, &v, 8, NULL, 0),
-				-EAGAIN);
-			continue;
+		for (int k = 0; k < n; k++) {
+			while (lane < SHMQ_MAX_LANES && in[lane] == out[lane])
+				lane++;
+			if (lane == SHMQ_MAX_LANES) {
+				must_eq(got, k ? k : -EAGAIN);
+				break;
+			}
+			must(k < got);
+			must_eq(v[k], out[lane] * SHMQ_MAX_LANES + (uint64_t)lane);
+			out[lane]++;
 		}
-		must_eq(shmq_pop(q, SHMQ_ANY_LANE, &v, 8, &info, 0), 8);
-		must_eq(info.lane, lane);
-		must_eq(v, out[lane]);
-		out[lane]++;
+		/* Whoever has found them empty has their depths say so. */
+		for (int k = 0; got < n && k < SHMQ_MAX_LANES; k++)
+			must_eq(depth_of(q, k), 0);
 	}
 	shmq_close(q);
 }

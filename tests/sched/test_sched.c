@@ -33,7 +33,7 @@
 #define MORE_NS (5 * SECOND)
 
 enum call {
-	NOTHING, PUSH, PUSH_2, PUSH_8, PUSH_WAIT, POP, POP_2, POP_ANY, POP_WAIT,
+	NOTHING, PUSH, PUSH_2, PUSH_8, PUSH_WAIT, POP, POP_2, POP_ANY, POP_ANY_2, POP_WAIT,
 	POP_ANY_WAIT, RESERVE, COMMIT, ABORT, PEEK, RELEASE, REQUEUE, RECOVER, JOIN, REJOIN,
 	LEAVE,
 };
@@ -58,8 +58,9 @@ struct scenario {
 	uint32_t slots; /* of a segment: 1, 2, 4 or 8 */
 	int lanes;
 	uint64_t capacity;
-	int laps;     /* items that went through before, by each handle in turn */
-	int fill;     /* items that wait in lane 0 */
+	int laps;     /* items that went through each lane before, by each handle in turn */
+	int fill;     /* items that wait in lane 0; negative: in lane 1, and each handle has
+	               * seen that lane 0 is empty */
 	int segments; /* so many and no more: then it may be full for want of one */
 	uint32_t max_attempts; /* 0: items are never moved; else to lane 1 */
 	int calls[SCHED_PARTICIPANTS][OPS];
@@ -110,6 +111,14 @@ static const struct scenario scenarios[] = {
 	  { { POP, POP_2 }, { POP, POP } }, { 3, 2, 2, 1 } },
 	{ "short-any", 8, 2, 14, 3, 2, 0, 0,
 	  { { PUSH, PUSH | LANE_1 }, { POP_ANY, POP_ANY, POP_ANY } }, { 2, 2, 1, 0 } },
+	{ "short-lower", 8, 2, 14, 3, -3, 0, 0,
+	  { { PUSH, PUSH | LANE_1 }, { POP_ANY, POP_ANY, POP_ANY } }, { 3, 2, 2, 1 } },
+	{ "short-lower-pop", 8, 2, 14, 3, -3, 0, 0,
+	  { { PUSH, POP }, { POP_ANY, POP_ANY, POP_ANY }, { POP_ANY } }, { 2, 1, 1, 0 } },
+	{ "short-lower-batch", 8, 2, 14, 3, -3, 0, 0,
+	  { { PUSH, PUSH | LANE_1 }, { POP_ANY, POP_ANY_2, POP_ANY_2 } }, { 3, 2, 2, 1 } },
+	{ "short-lower-requeue", 8, 2, 14, 3, -2, 0, 0,
+	  { { PUSH, PEEK, REQUEUE }, { POP_ANY, POP_ANY_2, POP_ANY } }, { 3, 2, 2, 0 } },
 	/* an item comes back and a newer one behind it, where the queue is about empty */
 	{ "short-requeue-push", 8, 1, 14, 3, 2, 0, 0,
 	  { { PEEK, REQUEUE, PUSH }, { POP, POP } }, { 3, 2, 2, 0 } },
@@ -226,7 +235,7 @@ static struct op op_of(const struct scenario *s, int self, int k)
 
 static bool any_lane(const struct op *op)
 {
-	return op->call == POP_ANY || op->call == POP_ANY_WAIT;
+	return op->call == POP_ANY || op->call == POP_ANY_2 || op->call == POP_ANY_WAIT;
 }
 
 /* ---- one execution ---------------------------------------------------------------- */
@@ -291,7 +300,7 @@ static void op_push(struct shmq *q, int self, int k, const struct op *op, int n)
 /* The lane that an item was pushed to. */
 static int home_of(uint8_t id)
 {
-	return id < 32 ? 0 : op_of(sc, id / 32 - 1, id % 32 / BATCH).lane;
+	return id < 32 ? sc->fill < 0 : op_of(sc, id / 32 - 1, id % 32 / BATCH).lane;
 }
 
 static void op_pop(struct shmq *q, struct done *d, const struct op *op, int n)
@@ -412,6 +421,7 @@ static void op_run(int self, int k)
 		op_pop(q, d, op, 1);
 		break;
 	case POP_2:
+	case POP_ANY_2:
 		op_pop(q, d, op, 2);
 		break;
 	case RESERVE:
@@ -504,7 +514,7 @@ static void tell_push(int self, const struct op *op, const struct done *d, struc
 static void tell_pop(int self, const struct op *op, const struct done *d, struct event e,
 		     int n)
 {
-	int first = any_lane(op) ? 0 : op->lane, i, lane, last;
+	int told = any_lane(op) ? 0 : op->lane, i, lane, last;
 
 	if (e.maybe) {
 		e.what = H_DIED_IN_POP;
@@ -518,8 +528,9 @@ static void tell_pop(int self, const struct op *op, const struct done *d, struct
 	for (i = 0; i < n; i++) {
 		bool got = i < d->result;
 
+		/* A batch does not go back to higher lanes, unless to find nothing at all. */
 		last = got ? d->lane[i] : any_lane(op) ? sc->lanes : op->lane + 1;
-		for (lane = first; lane < last; lane++) {
+		for (lane = got ? told : any_lane(op) ? 0 : op->lane; lane < last; lane++) {
 			if (any_lane(op) && sc->max_attempts && lane == 1)
 				continue; /* the dead-letter lane */
 			e.what = H_EMPTY;
@@ -528,6 +539,7 @@ static void tell_pop(int self, const struct op *op, const struct done *d, struct
 		}
 		if (!got)
 			break;
+		told = last > told ? last : told;
 		e.what = H_POP;
 		e.lane = d->lane[i];
 		e.id = d->id[i];
@@ -598,6 +610,7 @@ static void tell(int self, int k)
 		tell_pop(self, op, d, e, 1);
 		break;
 	case POP_2:
+	case POP_ANY_2:
 		tell_pop(self, op, d, e, 2);
 		break;
 	case NOTHING:
@@ -622,9 +635,9 @@ static void tell_all(void)
 	history_begin(nr + 2, sc->lanes, capacity);
 	if (sc->max_attempts)
 		history_dead_lane(1, (int)sc->max_attempts);
-	for (i = 0; i < sc->fill; i++) /* the thread behind the others: before all */
-		history_add(nr, (struct event){ .what = H_PUSH, .id = (uint8_t)(i + 1),
-						.from = 0, .to = 1 });
+	for (i = 0; i < abs(sc->fill); i++) /* the thread behind the others: before all */
+		history_add(nr, (struct event){ .what = H_PUSH, .lane = sc->fill < 0,
+						.id = (uint8_t)(i + 1), .from = 0, .to = 1 });
 	for (i = 0; i < nr; i++) {
 		for (k = 0; k < OPS; k++)
 			tell(i, k);
@@ -735,7 +748,7 @@ static void prepare(const struct scenario *s)
 {
 	struct shmq_config c = config((unsigned)s->lanes, s->capacity, 16);
 	struct item it;
-	int i;
+	int i, lane;
 
 	sc = s;
 	/* The larger an item, the fewer share a segment. */
@@ -764,11 +777,16 @@ static void prepare(const struct scenario *s)
 	for (i = 0; i < s->laps; i++) {
 		struct shmq *q = handle[i % (nr + 1) < nr ? i % (nr + 1) : CHECKER];
 
-		push_one(q, 0, LAST_ID);
-		must(shmq_pop(q, 0, &it, sizeof it, NULL, SHMQ_NOWAIT) > 0);
+		for (lane = 0; lane < (s->max_attempts ? 1 : s->lanes); lane++) {
+			push_one(q, lane, LAST_ID);
+			must(shmq_pop(q, lane, &it, sizeof it, NULL, SHMQ_NOWAIT) > 0);
+		}
 	}
-	for (i = 0; i < s->fill; i++)
-		push_one(handle[CHECKER], 0, (uint8_t)(i + 1));
+	for (i = 0; i < nr && s->fill < 0; i++)
+		must_eq(shmq_pop(handle[i], SHMQ_ANY_LANE, &it, sizeof it, NULL, SHMQ_NOWAIT),
+			-EAGAIN);
+	for (i = 0; i < abs(s->fill); i++)
+		push_one(handle[CHECKER], s->fill < 0, (uint8_t)(i + 1));
 	sched_word_of = word_of;
 	must(1 + handle[CHECKER]->geo.payload / 8 + nr_slots() < SCHED_WORDS);
 	keep();
