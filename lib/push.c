@@ -7,7 +7,7 @@
  * safe is the push record: PENDING before the draw, EXACT until everything is
  * published, so that the tickets of the dead can be told from those of the slow.
  */
-#include "lane.h"
+#include "fast.h"
 #include "point.h"
 #include "recover.h"
 #include "segment.h"
@@ -145,6 +145,8 @@ static int push_items(struct shmq *q, unsigned lane, uint64_t t, const struct io
 				return r == -ENOBUFS ? i : -EBADMSG;
 		}
 		run = left < (unsigned)(n - i) ? (int)left : n - i;
+		if (n == 1)
+			fetch_ahead(payload_at(q, at, t), items->iov_len);
 		publish_items(q, at, t, &items[i], run);
 	}
 	return n;
@@ -207,7 +209,8 @@ static int draw(struct shmq *q, unsigned lane, int n, uint64_t *first)
 	fetch_for_write(&l->tail);
 	tail = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
 	if (unlikely(before(v->near, tail + (unsigned)n))) {
-		n = admit(q, lane, tail, n);
+		if (before(v->limit, tail + (unsigned)n))
+			n = admit(q, lane, tail, n);
 		if (n <= 0)
 			return n;
 		near = before(v->near, tail + (unsigned)n);

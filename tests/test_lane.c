@@ -290,9 +290,14 @@ START_TEST(any_lane_takes_the_highest_lane_first)
 			must_eq(v[k], out[lane] * SHMQ_MAX_LANES + (uint64_t)lane);
 			out[lane]++;
 		}
-		/* Whoever has found them empty has their depths say so. */
-		for (int k = 0; got < n && k < SHMQ_MAX_LANES; k++)
+		/* Who has found them empty lets everybody see it. */
+		for (int k = 0; got < n && k < SHMQ_MAX_LANES; k++) {
+			struct shmq_pressure p;
+
+			must_eq(shmq_pressure(q, k, &p), 0);
+			must_eq(p.depth, 0);
 			must_eq(depth_of(q, k), 0);
+		}
 	}
 	shmq_close(q);
 }
