@@ -28,11 +28,10 @@ extern "C" {
 
 /* ---- contenders ----------------------------------------------------------- */
 
-/* One measured situation. */
+/* One measured situation. The first fields are known to contender_segqueue.rs, too. */
 struct bench_shape {
 	int producers, consumers;
 	int lanes;
-	int last_lane; /* all items go into the last lane, the others stay empty */
 	int batch;
 	size_t size;       /* bytes of every item, a multiple of 8 */
 	uint64_t capacity; /* items per lane */
@@ -41,6 +40,7 @@ struct bench_shape {
 	int idle;          /* more ends that are attached and do nothing */
 	double rate;       /* if not 0: items per second that all producers together
 	                    * offer, and everybody waits in the queue's own way */
+	int last_lane;     /* all items go into the last lane, the others stay empty */
 };
 
 /*
