@@ -212,8 +212,11 @@ static int any_wait(struct shmq_wait *waits, int n, int64_t timeout_ns)
 			return -ETIMEDOUT;
 		until = deadline - now < SLICE_NS ? deadline : now + SLICE_NS;
 		e = sleep_any(waits, n, words, nr, now, until);
-		for (i = 0; i < n; i++)
+		for (i = 0; i < n; i++) {
+			if (unlikely(!waits[i].q->map)) /* a child, as in wait_until() */
+				return -ECHILD;
 			recover_probe(waits[i].q);
+		}
 	}
 }
 

@@ -35,8 +35,8 @@ SHMQ_API int shmq_reserve(struct shmq *q, int lane, void **buf, int64_t timeout_
 	if (!buf)
 		return -EFAULT;
 	role_add(q, SHMQ_ROLE_PRODUCER);
-	r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, reserve_attempt, &a);
 	recover_probe(q);
+	r = wait_until(q, WAIT_ROOM, 1u << lane, timeout_ns, reserve_attempt, &a);
 	if (r == -EAGAIN || r == -ETIMEDOUT)
 		tally_add(&q->self->tally[lane].rejected, 1);
 	return r == 1 ? 0 : (int)r;

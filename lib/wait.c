@@ -25,11 +25,11 @@
  * nobody CALM times in a row take both bits back. docs/model/wake.pml, FENCE.
  *
  * A burst of pushes must not wake everybody: who was woken comes some microseconds later,
- * and takes one item after the other. So one wake-up is on its way at a time, and whoever
- * was woken and has taken something looks whether more is left, and wakes the next
- * (pass_on). woken_ns says that somebody was woken who has not looked yet; everybody who
- * looks takes it away before. It counts for WOKEN_NS: then he is dead, stopped, or late,
- * and the next waker wakes another. docs/model/wake.pml, BATON.
+ * and takes one item after the other. So one wake-up is on its way at a time (a batch of n
+ * wakes up to n), and whoever was woken and has taken something looks whether more is left,
+ * and wakes the next (pass_on). woken_ns says that somebody was woken who has not looked
+ * yet; everybody who looks takes it away before. It counts for WOKEN_NS: then he is dead,
+ * stopped, or late, and the next waker wakes another. docs/model/wake.pml, BATON.
  *
  * A process that can not register fences on its own wakes (must_fence). A sleeper
  * that can not call membarrier() sets the fence bit and hopes: an item of a waker
@@ -77,25 +77,38 @@ static void wake_calm(struct shmq *q, futex_t *word, uint32_t w)
 static bool wake_due(struct shmq *q, enum wait_side side, unsigned lane)
 {
 	word_t *woken = &wakeup_of(q)->side[side].woken_ns[lane];
-	uint64_t now = sys_monotonic_ns();
-	uint64_t then = atomic_load_explicit(woken, memory_order_seq_cst); /* BATON */
+	uint64_t then = atomic_load_explicit(woken, memory_order_seq_cst), now; /* BATON */
 
-	/* BATON. Not ours if it has changed: another waker has just come by, or one who looks
-	 * now, after what we did. */
-	return (!then || now - then >= WOKEN_NS) &&
-	       atomic_compare_exchange_strong_explicit(woken, &then, now, memory_order_seq_cst,
-						       memory_order_relaxed);
+	POINT("wake:due"); /* Dead here: as before. */
+	/* Read after the stamp: one of this moment is not to seem one of the future. */
+	now = sys_monotonic_ns();
+	while (!then || now - then >= WOKEN_NS) {
+		if (atomic_compare_exchange_strong_explicit(woken, &then, now, /* BATON */
+							    memory_order_seq_cst,
+							    memory_order_relaxed))
+			return true;
+		if (then) /* another waker has just come by */
+			return false;
+		/* Somebody looks, and may take one thing that is not ours, and go. */
+	}
+	return false;
 }
 
 /* We are about to look: whoever makes something from now on is to wake by himself. */
 static void wake_looked(struct shmq *q, enum wait_side side, uint32_t lanes)
 {
+	bool taken = false;
+
 	for (; lanes; lanes &= lanes - 1) {
 		word_t *woken = &wakeup_of(q)->side[side].woken_ns[__builtin_ctz(lanes)];
 
-		if (atomic_load_explicit(woken, memory_order_seq_cst)) /* BATON */
+		if (atomic_load_explicit(woken, memory_order_seq_cst)) { /* BATON */
 			atomic_store_explicit(woken, 0, memory_order_seq_cst); /* BATON */
+			taken = true;
+		}
 	}
+	if (taken) /* BATON: the look is by acquire loads, and comes after it. */
+		atomic_thread_fence(memory_order_seq_cst);
 }
 
 void wake_slow(struct shmq *q, enum wait_side side, unsigned lane, int n, uint32_t w)
@@ -240,6 +253,8 @@ ssize_t wait_until(struct shmq *q, enum wait_side side, uint32_t lanes, int64_t 
 		}
 		until = deadline - now < SLICE_NS ? deadline : now + SLICE_NS;
 		e = sys_futex_wait(word_of(q, side), w, lanes, until);
+		if (unlikely(!q->map)) /* a child, of the fork of a signal handler */
+			return -ECHILD;
 		wake_looked(q, side, lanes);
 		r = attempt(arg);
 		if (e == 0 && r != -EAGAIN)

@@ -25,6 +25,29 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # name, file, old text (must occur exactly once), new text, tests that should notice
 BUGS = [
+    ("one who looks and goes keeps another from being woken", "lib/wait.c",
+     """		if (then) /* another waker has just come by */
+			return false;
+""",
+     """		return false;
+""", "points"),
+    ("a wake-up of this moment seems one of the future", "lib/wait.c",
+     """	uint64_t then = atomic_load_explicit(woken, memory_order_seq_cst), now; /* BATON */
+
+	POINT("wake:due"); /* Dead here: as before. */
+	/* Read after the stamp: one of this moment is not to seem one of the future. */
+	now = sys_monotonic_ns();
+""",
+     """	uint64_t now = sys_monotonic_ns(), then;
+
+	POINT("wake:due"); /* Dead here: as before. */
+	then = atomic_load_explicit(woken, memory_order_seq_cst); /* BATON */
+""", "points"),
+    ("a child of a handler goes on with the call", "lib/wait.c",
+     """		if (unlikely(!q->map)) /* a child, of the fork of a signal handler */
+			return -ECHILD;
+""",
+     """""", "identity"),
     ("a lane is called empty whatever came into it", "lib/handle.h",
      """	    v->nr_watched || /* TICKET */
 	    atomic_load_explicit(&v->lane->tail, memory_order_acquire) != v->start)
@@ -132,9 +155,9 @@ BUGS = [
 
 """, "sched wait"),
     ("a wake-up under way counts for ever", "lib/wait.c",
-     """	return (!then || now - then >= WOKEN_NS) &&
+     """	while (!then || now - then >= WOKEN_NS) {
 """,
-     """	return !then &&
+     """	while (!then) {
 """, "points"),
     ("who adopts a record leaves its move to later", "lib/recover.c",
      """		close_named(q, &c, r.push);

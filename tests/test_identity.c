@@ -330,6 +330,83 @@ START_TEST(peers_of_one_pid_in_several_pid_namespaces_are_told_apart)
 }
 END_TEST
 
+/* ---- a child of a signal handler, in the middle of a call that sleeps ---------- */
+
+enum sleep { SLEEP_POP, SLEEP_POP_ANY, SLEEP_PEEK, SLEEP_PUSH, SLEEP_RESERVE, SLEEP_WAIT_ANY,
+	     NR_SLEEPS };
+
+static pid_t handler_child;
+
+static void forks(int sig)
+{
+	(void)sig;
+	handler_child = fork();
+}
+
+static int sleep_in(struct shmq *q, enum sleep how)
+{
+	struct shmq_wait w = { q, 1, SHMQ_READABLE, 0 };
+	struct shmq_lease l;
+	uint64_t v = 0;
+	void *buf;
+
+	switch (how) {
+	case SLEEP_POP:
+		return (int)shmq_pop(q, 1, &v, 8, NULL, SHMQ_FOREVER);
+	case SLEEP_POP_ANY:
+		must_eq(shmq_pop(q, 0, &v, 8, NULL, SHMQ_NOWAIT), 8);
+		return (int)shmq_pop(q, SHMQ_ANY_LANE, &v, 8, NULL, SHMQ_FOREVER);
+	case SLEEP_PEEK:
+		return shmq_peek(q, 1, &l, SHMQ_FOREVER);
+	case SLEEP_PUSH:
+		return shmq_push(q, 0, &v, 8, SHMQ_FOREVER);
+	case SLEEP_RESERVE:
+		return shmq_reserve(q, 0, &buf, SHMQ_FOREVER);
+	default:
+		return shmq_wait_any(&w, 1, SHMQ_FOREVER);
+	}
+}
+
+struct sleeper {
+	enum sleep how;
+	atomic_int ready;
+};
+
+static int sleeper(void *arg)
+{
+	struct sleeper *s = arg;
+	struct sigaction on = { .sa_handler = forks };
+	struct shmq *q = attach("q");
+	int r;
+
+	must_eq(sigaction(SIGUSR1, &on, NULL), 0);
+	atomic_store(&s->ready, 1);
+	r = sleep_in(q, s->how);
+	if (handler_child == 0)
+		_exit(r == -ECHILD ? 0 : 1);
+	must_eq(r, -EINTR);
+	reap_ok(handler_child);
+	shmq_close(q);
+	return 0;
+}
+
+START_TEST(a_child_of_a_handler_is_refused_where_its_parent_slept)
+{
+	struct sleeper *s = shared(sizeof *s);
+	struct shmq *q = create_attach("q", 2, 1, 8);
+	uint64_t v = 0;
+	pid_t pid;
+
+	s->how = (enum sleep)_i;
+	must_eq(shmq_push(q, 0, &v, 8, SHMQ_NOWAIT), 0); /* lane 0 is full, lane 1 empty */
+	pid = spawn(sleeper, s);
+	wait_asleep(pid, &s->ready);
+	must_eq(kill(pid, SIGUSR1), 0);
+	reap_ok(pid);
+	shmq_close(q);
+}
+END_TEST
+
 /* ---- children ----------------------------------------------------------- */
 
 enum kind { FORK, RAW_CLONE, VFORK_EXEC, POSIX_SPAWN, NR_KINDS };
@@ -762,6 +839,8 @@ static Suite *suite(void)
 
 	t = suite_case(s, "children", 60);
 	tcase_add_loop_test(t, the_end_of_a_child_does_not_detach_its_parent, 0, NR_KINDS);
+	tcase_add_loop_test(t, a_child_of_a_handler_is_refused_where_its_parent_slept, 0,
+			    NR_SLEEPS);
 	tcase_add_loop_test(t, the_death_of_a_parent_is_seen_while_its_child_lives, 0,
 			    NR_KINDS);
 	tcase_add_test(t, a_child_that_shares_the_memory_keeps_it_alive_until_it_execs);

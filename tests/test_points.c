@@ -447,6 +447,67 @@ START_TEST(who_dies_about_to_wake_keeps_others_from_it_for_a_moment_only)
 }
 END_TEST
 
+/* Somebody is about to wake, and looks at the stamp: then this happens. */
+static struct {
+	word_t *stamp;
+	struct shmq *pusher; /* it pushes; or, if there is none, somebody looks */
+	uint64_t stamped;    /* what the stamp is then */
+} meanwhile;
+
+static void at_wake_due(const char *name)
+{
+	if (strcmp(name, "wake:due"))
+		return;
+	shmq_point_hook = NULL;
+	if (meanwhile.pusher)
+		must_eq(shmq_push(meanwhile.pusher, 0, "y", 1, 0), 0);
+	else
+		atomic_store(meanwhile.stamp, 0);
+	meanwhile.stamped = atomic_load(meanwhile.stamp);
+}
+
+/* A sleeper has armed, and was woken at @stamp if that is not 0. Push; the stamp after it. */
+static uint64_t push_with(struct shmq *q, struct shmq *pusher, uint64_t stamp)
+{
+	meanwhile.stamp = &wakeup_of(q)->side[WAIT_ITEMS].woken_ns[0];
+	meanwhile.pusher = pusher;
+	wait_announce(q, WAIT_ITEMS, 1, WAIT_EPOCH);
+	atomic_store(meanwhile.stamp, stamp);
+	shmq_point_hook = at_wake_due;
+	must_eq(shmq_push(q, 0, "x", 1, 0), 0);
+	must(!shmq_point_hook, "nobody was about to wake");
+	return atomic_load(meanwhile.stamp);
+}
+
+START_TEST(one_who_looks_and_goes_does_not_keep_another_from_being_woken)
+{
+	struct shmq *q;
+
+	create("points", 1, CAPACITY, sizeof(uint64_t));
+	q = attach("points");
+	must(push_with(q, NULL, 1) > 1, "nobody was woken"); /* 1: long ago */
+	shmq_close(q);
+	must_eq(shmq_unlink("points"), 0);
+}
+END_TEST
+
+START_TEST(of_two_who_are_about_to_wake_one_does)
+{
+	struct shmq *q, *other;
+	uint64_t stamp;
+
+	create("points", 1, CAPACITY, sizeof(uint64_t));
+	q = attach("points");
+	other = attach("points");
+	stamp = push_with(q, other, 0);
+	must(stamp != 0, "nobody was woken");
+	must_eq(stamp, meanwhile.stamped);
+	shmq_close(other);
+	shmq_close(q);
+	must_eq(shmq_unlink("points"), 0);
+}
+END_TEST
+
 static struct shmq *losing; /* its descriptor, when it begins to look for the dead */
 
 static void lose(const char *name)
@@ -494,6 +555,8 @@ int main(void)
 			    (int)(__stop_shmq_points - __start_shmq_points) * TIMES);
 	tcase_add_test(c, a_sleeper_gets_what_a_dead_consumer_held);
 	tcase_add_test(c, who_dies_about_to_wake_keeps_others_from_it_for_a_moment_only);
+	tcase_add_test(c, one_who_looks_and_goes_does_not_keep_another_from_being_woken);
+	tcase_add_test(c, of_two_who_are_about_to_wake_one_does);
 	tcase_add_test(c, who_loses_the_descriptor_in_the_middle_of_a_look_takes_nobody_for_dead);
 	return suite_run(s);
 }

@@ -193,6 +193,11 @@ static const struct scenario scenarios[] = {
 	{ "any-wait", 2, 2, 2, 1, 0, 0, 0,
 	  { { POP_ANY_WAIT }, { POP_WAIT | LANE_1 }, { PUSH | LANE_1, PUSH } },
 	  { 0, 0, -1, -1 } },
+	{ "any-wait-of-three", 2, 2, 2, 1, 0, 0, 0,
+	  { { POP_ANY_WAIT }, { POP_WAIT | LANE_1 }, { PUSH | LANE_1, PUSH, PUSH | LANE_1 } },
+	  { 2, 1, 1, -1 } },
+	{ "any-wait-any-wait", 2, 2, 2, 1, 0, 0, 0,
+	  { { POP_ANY_WAIT }, { POP_ANY_WAIT }, { PUSH | LANE_1, PUSH } }, { 2, 1, 1, -1 } },
 	/* records come and go */
 	{ "join-join", 2, 1, 1, 0, 0, 0, 0,
 	  { { JOIN, LEAVE }, { JOIN, LEAVE } }, { 3, 2, 2, 1 } },
