@@ -156,16 +156,23 @@ static uint64_t slot_bytes(uint64_t item_size)
 	return item_size >= 64 ? ceil_div(item_size, 64) * 64 : pow2_at_least(item_size);
 }
 
+#define SPARE_MAX (1 << 20)
+#define SMALL_REGION (8 << 20)
+
 /*
- * Slots per segment: a stopped participant pins up to three segments, so they
- * are kept small against the capacity (about a tenth of it is spare at worst)
- * and below 64 KiB, but not so small that installing one costs more than it holds.
+ * Slots per segment. The more, the fewer segments have to be installed: 64 slots instead
+ * of 8 make a queue half as fast again. But a stopped participant pins up to three
+ * segments, so that many slots are spare: about a tenth of the capacity at worst, or in
+ * a small region 1 MiB. And segments are below 64 KiB, and several to a lane.
  */
 static uint32_t choose_slots(uint64_t total, uint64_t participants, uint64_t bytes)
 {
+	uint64_t slot = bytes + sizeof(struct descriptor), spare = 3 * participants * slot;
 	uint32_t k = SEGMENT_SLOTS_MAX;
 
-	while (k > 8 && k > total / (32 * participants))
+	while (k > 8 && (k > total / 8 ||
+			 (k > total / (32 * participants) &&
+			  (k * spare > SPARE_MAX || k * spare + total * slot > SMALL_REGION))))
 		k /= 2;
 	while (k > 1 && k * bytes > 65536)
 		k /= 2;
