@@ -12,7 +12,7 @@
 #include "segment.h"
 
 #define HEAD_COMES_MIN 256 /* capacity, at least, where it is worth waiting for head: */
-#define HEAD_PAUSES 128     /* about as long as 32 items take */
+#define HEAD_PAUSES 128    /* some microseconds: about as long as 32 items take */
 
 /*
  * Walk head over what need not count any more: closed tickets, and whatever

@@ -156,8 +156,8 @@ static uint64_t slot_bytes(uint64_t item_size)
 	return item_size >= 64 ? ceil_div(item_size, 64) * 64 : pow2_at_least(item_size);
 }
 
-#define SPARE_MAX (1 << 20)
-#define SMALL_REGION (8 << 20)
+#define SPARE_MAX (1 << 20)    /* bytes of spare slots that are nothing to speak of */
+#define SMALL_REGION (8 << 20) /* in a region of no more than that */
 
 /*
  * Slots per segment. The more, the fewer segments have to be installed: 64 slots instead
