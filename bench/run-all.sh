@@ -83,6 +83,7 @@ throughput sizes --contender shmq,ring --shape 1x1,2x2 --batch 1 --capacity 1024
 throughput depth --contender shmq --shape 1x1,2x2 --batch 1 --capacity 1048576 --depth $depths
 throughput idle --contender shmq --shape 1x1 --batch 1 --idle $idle
 throughput lanes --contender shmq --shape 1x1,2x2 --batch 1 --capacity 8192 --lanes $lanes
+throughput last-lane --contender shmq --shape 1x1,2x2 --batch 1,32 --lanes $lanes --last-lane
 throughput capacity --contender shmq --shape 1x1,2x2 --batch 1 --capacity $capacities
 part latency bench_latency --json --runs $runs --rounds $rounds --contender $all
 part waits bench_waits --json $runs $sleeps

@@ -12,6 +12,7 @@ TITLES = {
     'depth': 'Items that stay in the queue (who pushes also pops, as many)',
     'idle': 'More processes that are attached and idle',
     'lanes': 'Lanes',
+    'last-lane': 'Lanes, all items in the last one',
     'capacity': 'Capacity of a lane',
     'latency': 'Busy round trips through two queues',
     'waits': 'Round trips where both sides wait (futex, eventfd: without a queue)',

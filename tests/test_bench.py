@@ -63,7 +63,8 @@ EXPECTED = {
               {(name, size) for name in ('shmq', 'ring') for size in (8, 64, 65536)}),
     'depth': (('depth',), {10, 1000}),
     'idle': (('idle',), {0, 10}),
-    'lanes': (('lanes',), {1, 8}),
+    'lanes': (('lanes', 'last_lane'), {(1, 0), (8, 0)}),
+    'last-lane': (('lanes', 'batch', 'last_lane'), {(1, 1, 1), (1, 32, 1), (8, 1, 1), (8, 32, 1)}),
     'capacity': (('capacity',), {64, 4096}),
     'latency': (('contender',), HERE | MAYBE),
     'scenario': (('contender',), {'shmq', 'pipe', 'mqueue', 'boost'}),
@@ -97,8 +98,9 @@ def check_tables(directory):
     text = (directory / 'tables.md').read_text()
     faults = []
     for head in ('| shape | batch | contender | M/s |', '| shape | depth |', '| idle |',
-                 '| shape | lanes |', '| shape | capacity |', '| shape | size |',
-                 '| contender | p50 us |', '| pause_us | way |', '| contender | items/s |'):
+                 '| shape | lanes |', '| shape | batch | lanes |', '| shape | capacity |',
+                 '| shape | size |', '| contender | p50 us |', '| pause_us | way |',
+                 '| contender | items/s |'):
         if head not in text:
             faults.append(f'no table that begins with {head}')
     for row in (json.loads(line) for line in (directory / 'rivals.jsonl').open()):
