@@ -203,18 +203,17 @@ static int draw(struct shmq *q, unsigned lane, int n, uint64_t *first)
 	struct lane *l = lane_of(q, lane);
 	struct view *v = &q->view[lane];
 	uint64_t t, tail;
-	bool near = false;
+	bool near;
 	int r;
 
 	fetch_for_write(&l->tail);
 	tail = atomic_load_explicit(&l->tail, memory_order_acquire); /* TICKET */
-	if (unlikely(before(v->near, tail + (unsigned)n))) {
-		if (before(v->limit, tail + (unsigned)n))
-			n = admit(q, lane, tail, n);
+	if (unlikely(before(v->limit, tail + (unsigned)n))) {
+		n = admit(q, lane, tail, n);
 		if (n <= 0)
 			return n;
-		near = before(v->near, tail + (unsigned)n);
 	}
+	near = before(v->near, tail + (unsigned)n);
 	r = push_prepare(q, lane, tail + (unsigned)n - 1);
 	if (unlikely(r < 0))
 		return r == -ENOBUFS ? refuse_now(q, lane) : r;

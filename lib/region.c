@@ -163,7 +163,7 @@ static uint64_t slot_bytes(uint64_t item_size)
  * Slots per segment. The more, the fewer segments have to be installed: 64 slots instead
  * of 8 make a queue half as fast again. But a stopped participant pins up to three
  * segments, so that many slots are spare: about a tenth of the capacity at worst, or in
- * a small region 1 MiB. And segments are below 64 KiB, and several to a lane.
+ * a small region 1 MiB. And segments are below 64 KiB, and eight or more make a full queue.
  */
 static uint32_t choose_slots(uint64_t total, uint64_t participants, uint64_t bytes)
 {

@@ -15,7 +15,7 @@
  * A process that dies here leaves false marks, or a slot TAKEN by it, which
  * recovery makes FULL again.
  */
-#include "fast.h"
+#include "handle.h"
 #include "lane.h"
 #include "point.h"
 #include "recover.h"
@@ -303,7 +303,7 @@ static int take_long(struct shmq *q, unsigned lane, size_t room, bool alone, str
 	struct view *v = &q->view[lane];
 	int r, tries;
 
-	if (v->idle != v->start) /* something was found since */
+	if (!lane_quiet(v)) /* something was found since */
 		v->hot = HOT;
 	for (tries = 0; tries < RESTARTS_MAX; tries++) {
 		/* t0 was read before this: tail, head, gen, marks, slots. */

@@ -25,6 +25,13 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # name, file, old text (must occur exactly once), new text, tests that should notice
 BUGS = [
+    ("segments are long whatever is spare", "lib/region.c",
+     """	while (k > 8 && (k > total / 8 ||
+			 (k > total / (32 * participants) &&
+			  (k * spare > SPARE_MAX || k * spare + total * slot > SMALL_REGION))))
+""",
+     """	while (k > 8 && k > total / 8 + 0 * spare)
+""", "lane"),
     ("one who looks and goes keeps another from being woken", "lib/wait.c",
      """		if (then) /* another waker has just come by */
 			return false;

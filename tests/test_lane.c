@@ -709,6 +709,37 @@ START_TEST(pressure_follows_the_fill_level)
 }
 END_TEST
 
+/* Long segments are faster, and cost memory: what is spare is little, or nothing to speak
+ * of. */
+START_TEST(segments_are_as_long_as_the_spare_memory_allows)
+{
+	static const struct {
+		uint64_t capacity;
+		uint32_t participants, slots;
+		unsigned percent; /* of the payload, at most */
+	} wants[] = {
+		{ 64, 64, 8, 5000 },	  { 1024, 64, 64, 1750 }, { 65536, 64, 64, 155 },
+		{ 65536, 208, 16, 155 },  { 100000, 64, 32, 135 }, { 1000000, 64, 64, 130 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(wants); i++) {
+		struct shmq_config c = config(1, wants[i].capacity, 64);
+		struct shmq_stat st;
+		struct shmq *q;
+
+		c.max_participants = wants[i].participants;
+		must_eq(shmq_create("q", &c), 0);
+		q = attach("q");
+		stat_of(q, &st);
+		must_eq(st.slots_per_segment, wants[i].slots);
+		must(st.region_bytes * 100 <= wants[i].capacity * 64 * wants[i].percent,
+		     "%" PRIu64 " items: %" PRIu64 " bytes", wants[i].capacity, st.region_bytes);
+		shmq_close(q);
+		must_eq(shmq_unlink("q"), 0);
+	}
+}
+END_TEST
+
 START_TEST(stat_says_what_the_queue_is_made_of)
 {
 	struct shmq_config c = config(2, 77, 100);
@@ -918,6 +949,7 @@ static Suite *suite(void)
 
 	t = suite_case(s, "looking", 60);
 	tcase_add_test(t, pressure_follows_the_fill_level);
+	tcase_add_test(t, segments_are_as_long_as_the_spare_memory_allows);
 	tcase_add_test(t, stat_says_what_the_queue_is_made_of);
 	tcase_add_test(t, stamps_tell_how_long_an_item_waited);
 	tcase_add_test(t, participants_come_and_go);
