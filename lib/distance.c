@@ -17,6 +17,8 @@
  *
  * Who takes from all lanes pauses for as long as nothing comes into a higher one.
  *
+ * Consumers keep a distance from each other as well: distance_aside().
+ *
  * Nothing here is shared or touches the queue but by reading tail.
  */
 #include "handle.h"
@@ -29,12 +31,26 @@
 #define PAUSES 256          /* between two looks at tail, and */
 #define PAUSE_LOOKS 4       /* looks at most */
 #define STRETCHES 32        /* that pay before both kinds are compared again */
+#define ASIDE 32            /* pauses of who lost an item to another consumer, */
+#define ASIDE_DOUBLED 6     /* doubled so often, at most, if it goes on */
 #define TRIAL_SOON 256      /* close looks until the next trial, at first, */
 #define TRIAL_LATE (1 << 16) /* and after many trials that did not pay */
 
 void distance_init(struct distance *d)
 {
 	d->idle = d->patience = TRIAL_SOON;
+}
+
+/*
+ * Two consumers at the same items cost each other a transfer of the line for each of them.
+ * If one stays away for a moment, the other has a run of items to itself.
+ */
+void distance_aside(struct distance *d)
+{
+	for (unsigned i = 0; i < ASIDE << d->lost; i++)
+		cpu_relax();
+	if (d->lost < ASIDE_DOUBLED)
+		d->lost++;
 }
 
 /* A stretch begins at @start. */

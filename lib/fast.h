@@ -212,7 +212,7 @@ static ALWAYS_INLINE ssize_t win_short(struct shmq *q, struct view *v, size_t ro
 {
 	/* t0 was read before this: tail, head (as @start, before), gen, marks, slots. */
 	uint64_t g = atomic_load_explicit(&v->lane->gen, memory_order_acquire); /* MARK */
-	uint64_t i = v->start - v->pop.first, full = v->pop.full, w, len;
+	uint64_t i = v->start - v->pop.first, full = v->pop.full, seen, w, len;
 	struct descriptor *d;
 
 	if (unlikely(g != v->gen))
@@ -221,7 +221,7 @@ static ALWAYS_INLINE ssize_t win_short(struct shmq *q, struct view *v, size_t ro
 		if (unlikely(i >= v->pop.n) && !take_near(q, v, i))
 			return -EBUSY;
 		d = v->pop_at.descriptors + spread(q, i);
-		w = atomic_load_explicit(&d->word, memory_order_acquire); /* PUBLISH */
+		seen = w = atomic_load_explicit(&d->word, memory_order_acquire); /* PUBLISH */
 		/* relaxed: valid if the word is won. */
 		len = meta_len(atomic_load_explicit(&d->meta, memory_order_relaxed));
 		/* Somebody was stopped in a push: look, after the word, whether its
@@ -240,7 +240,8 @@ static ALWAYS_INLINE ssize_t win_short(struct shmq *q, struct view *v, size_t ro
 			break;
 		if (slot_classify(w, v->pop_at.inc) < CLOSED_TAKEN)
 			return -EBUSY;
-		/* another consumer has it */
+		if (seen == full) /* another consumer was faster */
+			distance_aside(&v->distance);
 	}
 	POINT("take_one:won"); /* as take:won */
 	v->start = v->pop.first + i + 1;

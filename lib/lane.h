@@ -223,6 +223,9 @@ static inline void publish_items(struct shmq *q, const struct place *p, uint64_t
 
 HIDDEN void distance_init(struct distance *d);
 
+/* Another consumer was faster at the same item: let it go ahead. */
+HIDDEN void distance_aside(struct distance *d);
+
 /* All that was known to be drawn has been looked at: if we are too close behind the
  * producers, and pausing helps, pause; if not @alone, until something comes into a higher
  * lane. True: v->t0 of the view is a new value of tail. */

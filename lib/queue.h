@@ -93,6 +93,7 @@ struct distance {
 	uint32_t idle;          /* close looks until a stretch is measured */
 	uint32_t patience;      /* and how many if the next trial does not pay */
 	uint32_t stretches;     /* of falling back until both are compared again */
+	uint32_t lost;          /* items that other consumers were faster at, of late */
 	bool falling;
 };
 

@@ -381,6 +381,7 @@ void take_edge(struct shmq *q, unsigned lane, uint64_t i, bool finished)
 	struct view *v = &q->view[lane];
 
 	head_raise(v->lane, v->start);
+	v->distance.lost -= v->distance.lost > 0;
 	if (i + 1 == q->geo.slots) {
 		if (finished)
 			lane_left(q, lane, v->start - 1, v->pop_at.segment, v->pop_at.inc);
