@@ -47,7 +47,7 @@ void distance_init(struct distance *d)
  */
 void distance_aside(struct distance *d)
 {
-	for (unsigned i = 0; i < ASIDE << d->lost; i++)
+	for (uint32_t i = (uint32_t)ASIDE << d->lost; i > 0; i--)
 		cpu_relax();
 	if (d->lost < ASIDE_DOUBLED)
 		d->lost++;
