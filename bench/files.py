@@ -7,7 +7,8 @@ disk, beside dd doing the same with the bytes of the same file.
 
 TOOLS is where the tools are, DIRECTORY a place on the disk. In each run dump, drain and
 dd write the same bytes and put them onto the disk, then restore and dd read them from the
-disk, not from the page cache, dd into a file in /dev/shm. The table has medians in MB/s of the file, and the ratio to dd.
+disk, not from the page cache, dd into a file in /dev/shm; "once" is restore --single-pass.
+The table has medians in MB/s of the file, and the ratio to dd.
 """
 import argparse
 import os
@@ -62,11 +63,16 @@ def measure(size, args):
                            path("copy")]),
                 ("dd in", ["dd", "if=" + path("source"), "of=/dev/shm/bench-files.copy",
                            "bs=1M"]),
-                ("restore", [tool("restore"), "-q", "bench-files", path("source")])):
+                ("restore", [tool("restore"), "-q", "bench-files", path("source")]),
+                ("once", [tool("restore"), "-q", "--single-pass", "bench-files",
+                          path("source")])):
             if name in ("dd out", "dump", "drain") and os.path.exists(path("copy")):
                 os.unlink(path("copy"))
-            if name in ("dd in", "restore"):
+            if name in ("dd in", "restore", "once"):
                 forget(path("source"))
+            if name == "once":
+                subprocess.run([tool("drain"), "-q", "bench-files", "--until-empty", "--to",
+                                "/dev/null"], check=True)
             rates.setdefault(name, []).append(size_of_file / timed(*command) / 1e6)
             if name == "dd in":
                 os.unlink("/dev/shm/bench-files.copy")
@@ -88,8 +94,9 @@ def main():
     args = p.parse_args()
     if args.engine == "write":
         os.environ["SHMQ_URING"] = "0"
-    print("| bytes | dd out | dump | ratio | drain | ratio | dd in | restore | ratio |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| bytes | dd out | dump | ratio | drain | ratio | dd in | restore | ratio "
+          "| once | ratio |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for size in args.sizes:
         r = measure(size, args)
         spread = lambda name: "%.0f (%.0f-%.0f)" % r[name]
@@ -97,7 +104,8 @@ def main():
         print("|", " | ".join([str(size), spread("dd out"), spread("dump"),
                                ratio("dump", "dd out"), spread("drain"),
                                ratio("drain", "dd out"), spread("dd in"), spread("restore"),
-                               ratio("restore", "dd in")]), "|", flush=True)
+                               ratio("restore", "dd in"), spread("once"),
+                               ratio("once", "dd in")]), "|", flush=True)
 
 
 if __name__ == "__main__":

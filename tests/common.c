@@ -15,6 +15,7 @@
 char test_dir[PATH_MAX];
 static char base_dir[64];
 static bool in_child;
+static const char *about = "";
 
 /* ---- running ------------------------------------------------------------ */
 
@@ -115,6 +116,11 @@ int suite_run(Suite *s)
 	return failed != 0;
 }
 
+void must_about(const char *what)
+{
+	about = what;
+}
+
 void must_fail(const char *file, int line, const char *what, const char *fmt,
 	       ...)
 {
@@ -125,11 +131,11 @@ void must_fail(const char *file, int line, const char *what, const char *fmt,
 	vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);
 	if (in_child) {
-		fprintf(stderr, "# child %d: %s:%d: %s:%s\n", (int)getpid(),
+		fprintf(stderr, "# child %d: %s%s:%d: %s:%s\n", (int)getpid(), about,
 			file, line, what, msg);
 		_exit(1);
 	}
-	ck_abort_msg("%s:%d: %s:%s", file, line, what, msg);
+	ck_abort_msg("%s%s:%d: %s:%s", about, file, line, what, msg);
 	abort();
 }
 

@@ -68,6 +68,9 @@ _Noreturn void must_fail(const char *file, int line, const char *what,
 void must_eq_at(const char *file, int line, const char *what, int64_t got,
 		int64_t want);
 
+/* What every failure begins with from now on. */
+void must_about(const char *what);
+
 #define must(cond, ...)                                                        \
 	do {                                                                   \
 		if (!(cond))                                                   \

@@ -864,30 +864,25 @@ static void account(struct inspection *c)
 	w->moved = pushes(w->actor[0].op) ? moved : w->missing;
 }
 
-static int inspect(void *arg)
-{
-	struct inspection *c = arg;
-	struct shmq *q = attach(QUEUE);
-
-	if (c->how == CHECK_RECOVER)
-		must_eq(shmq_recover(q, NULL), 0);
-	drain(c, q);
-	account(c);
-	stat_check(c, q, 0);
-	segments_check(c, q);
-	capacity_check(c, q, false);
-	capacity_check(c, q, true);
-	shmq_close(q);
-	return 0;
-}
-
 void stage_check(struct stage *g, enum check how, unsigned stuck, const char *what)
 {
 	struct inspection c = { g, how, stuck };
-	int status = reap(spawn(inspect, &c));
+	char about[256];
+	struct shmq *q;
 
-	must(status == 0, "%s: %s: the queue is not as it should be, see stderr (status %d)",
-	     g->s->name, what, status);
+	snprintf(about, sizeof(about), "%s: %s: ", g->s->name, what);
+	must_about(about);
+	q = attach(QUEUE);
+	if (how == CHECK_RECOVER)
+		must_eq(shmq_recover(q, NULL), 0);
+	drain(&c, q);
+	account(&c);
+	stat_check(&c, q, 0);
+	segments_check(&c, q);
+	capacity_check(&c, q, false);
+	capacity_check(&c, q, true);
+	shmq_close(q);
+	must_about("");
 	for (unsigned lane = 0; lane < LANES; lane++) { /* what is lost is lost */
 		struct book *b = &g->w->book[lane];
 

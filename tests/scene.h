@@ -5,8 +5,8 @@
  * A scene is a call (push, pop, ...) and the state that it meets. stage_open() makes
  * a fresh queue, brings it into that state and leaves an actor, a traced child, right
  * before its call; the test then steps it, kills it or leaves it standing, and asks
- * stage_check(): a process that never took part opens the queue, and everything that
- * was promised must be there:
+ * stage_check(): who never took part opens the queue, and everything that was promised
+ * must be there:
  *
  *   - every committed item comes out once, byte for byte, in its producer's order;
  *   - an item that a killed consumer had in its hands comes again, first, or is gone,
@@ -156,7 +156,7 @@ enum check {
 	CHECK_WAIT,    /* never ask: whoever waits finds the dead */
 };
 
-/* The oracle, in a process of its own. @stuck tickets of stopped producers lie in
+/* The oracle, a participant of its own. @stuck tickets of stopped producers lie in
  * the lane of the scene. @what says which point it is, for the message. */
 void stage_check(struct stage *g, enum check how, unsigned stuck, const char *what);
 

@@ -194,17 +194,29 @@ n=$(sed -n 's/.*restored \([0-9]*\) messages.*/\1/p' err)
 want_same "$(shmq-dump empty --raw | md5sum)" "$(head -n "$n" all | md5sum)" messages
 end
 
-begin "from a pipe no message of a damaged block gets into the queue"
-shmq-rm -q empty
-queue empty
+begin "from a pipe, or in a single pass, no message of a damaged block gets into the queue"
 cp old bad
 printf '\377' | dd of=bad bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
-cat bad | shmq-restore empty >out 2>err
-want_same $? 65 'exit status'
-n=$(sed -n 's/.* \([0-9]*\) messages restored.*/\1/p' err)
-[ "${n:-0}" -gt 1000 ] || fault "${n:-no} messages before the damage"
-want_same "$(shmq-dump empty --raw | md5sum)" "$(head -n "$n" all | md5sum)" messages
+for way in '' bad; do
+	shmq-rm -q empty
+	queue empty
+	cat bad | shmq-restore empty --single-pass $way >out 2>err
+	want_same $? 65 'exit status'
+	n=$(sed -n 's/.* \([0-9]*\) messages restored.*/\1/p' err)
+	[ "${n:-0}" -gt 1000 ] || fault "${n:-no} messages before the damage"
+	want_part err "shmq-restore empty --skip $n --when-full=wait --single-pass ${way:-< FILE}"
+	want_same "$(shmq-dump empty --raw | md5sum)" "$(head -n "$n" all | md5sum)" messages
+done
 shmq-rm -q empty
+end
+
+begin "restore in a single pass"
+queue again
+run shmq-restore again --single-pass old -v
+want_rc 0
+want_part err 'restored 30008 messages to again'
+want_same "$(shmq-dump again --raw | md5sum)" "$(md5sum <all)" messages
+shmq-rm -q again
 end
 
 # ---- moving to a file ------------------------------------------------------------------

@@ -84,17 +84,6 @@ void trace_to_mark(pid_t pid)
 	} while (nr != TRACE_MARK);
 }
 
-void trace_step(pid_t pid, long n)
-{
-	int status;
-
-	while (n-- > 0) {
-		must_eq(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
-		must_eq(waitpid(pid, &status, 0), pid);
-		must(WIFSTOPPED(status), "the traced child ended");
-	}
-}
-
 void trace_kill(pid_t pid)
 {
 	kill(pid, SIGKILL);

@@ -23,9 +23,6 @@ long trace_next(pid_t pid);
 /* Run to the next trace_mark(). */
 void trace_to_mark(pid_t pid);
 
-/* Run n instructions. */
-void trace_step(pid_t pid, long n);
-
 /* End it and reap it. */
 void trace_kill(pid_t pid);
 

@@ -3,8 +3,8 @@
  * shmq-restore - put the messages of a file of shmq-dump or shmq-drain into a queue.
  *
  * A file that can be read twice is checked whole before the first message goes into the
- * queue. From a pipe each block is checked before its messages do. When this command stops
- * early it says how to go on behind the last message that was accepted.
+ * queue. From a pipe, and with --single-pass, each block is checked before its messages do.
+ * When this command stops early it says how to go on behind the last message that was accepted.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +14,8 @@
 
 #include "file.h"
 
-enum { OPT_SKIP = 256, OPT_WHEN_FULL, OPT_PARTIAL, OPT_LANE, OPT_CHECK, OPT_ANY_OWNER };
+enum { OPT_SKIP = 256, OPT_WHEN_FULL, OPT_PARTIAL, OPT_LANE, OPT_CHECK, OPT_SINGLE_PASS,
+       OPT_ANY_OWNER };
 
 enum { BATCH = 64 };
 
@@ -22,7 +23,7 @@ struct args {
 	const char *queue, *file;
 	const char *lane;
 	uint64_t skip;
-	bool wait, partial, check;
+	bool wait, partial, check, single_pass;
 	unsigned open_flags;
 };
 
@@ -32,6 +33,8 @@ static const struct argp_option options[] = {
 	{"skip", OPT_SKIP, "N", 0, "leave the first N messages out", 0},
 	{"partial", OPT_PARTIAL, NULL, 0, "take what is whole of a file without an end", 0},
 	{"check", OPT_CHECK, NULL, 0, "only check the file; no queue is needed", 0},
+	{"single-pass", OPT_SINGLE_PASS, NULL, 0,
+	 "do not check the whole file before the first message is restored", 0},
 	{"when-full", OPT_WHEN_FULL, "stop|wait", 0,
 	 "what to do when a lane is full: stop (default), or wait for room", 1},
 	{"any-owner", OPT_ANY_OWNER, NULL, 0, "accept a queue that belongs to another user", 2},
@@ -70,6 +73,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		a->wait = !strcmp(arg, "wait");
 		if (!a->wait && strcmp(arg, "stop") != 0)
 			argp_error(state, "--when-full=%s: stop or wait", arg);
+		return 0;
+	case OPT_SINGLE_PASS:
+		a->single_pass = true;
 		return 0;
 	case OPT_ANY_OWNER:
 		a->open_flags |= SHMQ_ANY_OWNER;
@@ -139,9 +145,10 @@ static int find_lane(struct restore *r, uint32_t i)
 static void say_how_to_go_on(const struct restore *r)
 {
 	tool_error("%ju message%s restored\n  continue:  shmq-restore %s --skip %ju "
-		   "--when-full=wait%s%s%s %s", (uintmax_t)r->restored, tool_s(r->restored),
+		   "--when-full=wait%s%s%s%s %s", (uintmax_t)r->restored, tool_s(r->restored),
 		   r->args->queue, (uintmax_t)(r->args->skip + r->restored),
-		   r->args->partial ? " --partial" : "", r->args->lane ? " --lane " : "",
+		   r->args->partial ? " --partial" : "",
+		   r->args->single_pass ? " --single-pass" : "", r->args->lane ? " --lane " : "",
 		   r->args->lane ? r->args->lane : "", r->args->file ? r->args->file : "< FILE");
 }
 
@@ -243,7 +250,7 @@ static int work(struct restore *r, int fd)
 {
 	const struct args *a = r->args;
 	struct stat st;
-	bool twice = !a->partial && !fstat(fd, &st) && S_ISREG(st.st_mode);
+	bool twice = !a->partial && !a->single_pass && !fstat(fd, &st) && S_ISREG(st.st_mode);
 	int rc = file_open(&r->file, fd, r->path, a->partial);
 
 	if (!rc && (a->check || twice))
