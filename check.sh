@@ -32,18 +32,19 @@ LOG=$PWD/build-check/check.log
 RESULTS=$PWD/build-check/results # a line for each log, for count_tests.py
 : >"$RESULTS"
 
-# configure NAME CC OPTION...: build-check/NAME, made anew when the options change.
+# configure NAME CC TARGETS OPTION...: build-check/NAME, made anew when the options change.
 configure() {
 	dir=build-check/$1
 	cc=$2
-	shift 2
+	targets=$3
+	shift 3
 	set -- -Dtests=enabled -Dtools=enabled "$@"
 	if [ ! -f "$dir/build.ninja" ] || [ "$(cat "$dir.options" 2>/dev/null)" != "$cc $*" ]; then
 		rm -rf "$dir"
 		run env CC="$cc" meson setup "$dir" "$@"
 		printf '%s\n' "$cc $*" >"$dir.options"
 	fi
-	run ninja -C "$dir" all meson-test-prereq
+	run ninja -C "$dir" $targets
 	printf ' %s' "${dir#build-check/}"
 }
 
@@ -91,11 +92,12 @@ packages gcc g++ clang libclang-rt-14-dev libc6-dev meson ninja-build pkg-config
 # ---------------------------------------------------------------------------
 step 2/3 build
 begin=$(seconds)
-configure gcc gcc -Dwerror=true -Dbuildtype=release -Db_ndebug=false
-configure clang clang -Dwerror=true
+all='all meson-test-prereq'
+configure gcc gcc "$all" -Dwerror=true -Dbuildtype=release -Db_ndebug=false
+configure clang clang "$all" -Dwerror=true
 # Sanitized code makes gcc warn of what is not there.
-configure asan gcc -Db_sanitize=address,undefined
-configure tsan gcc -Db_sanitize=thread
+configure asan gcc "$all" -Db_sanitize=address,undefined
+configure tsan gcc tests/test_threads -Db_sanitize=thread
 printf '   %d s\n' $(($(seconds) - begin))
 
 # ---------------------------------------------------------------------------

@@ -251,7 +251,7 @@ START_TEST(random_damage_anywhere_never_crashes)
 	size_t len;
 	uint8_t *bytes = sample(&len), *copy = malloc(len);
 	struct rng r = rng_of(seed("random damage"), 0);
-	long accepted = 0, n = counts(2000);
+	long accepted = 0, n = counts(1000);
 	uint64_t worst = 0;
 
 	for (long i = 0; i < n; i++) {
