@@ -11,7 +11,7 @@
 #include "lane.h"
 #include "segment.h"
 
-#define HEAD_COMES_MIN 256 /* capacity, at least, where it is worth waiting for head: */
+#define HEAD_COMES_MIN 64 /* capacity, at least, where it is worth waiting for head: */
 #define HEAD_PAUSES 128    /* some microseconds: about as long as 32 items take */
 
 /*
@@ -187,11 +187,17 @@ static int admit_look(struct shmq *q, unsigned lane, uint64_t tail, bool walk, u
 	return 1;
 }
 
-/* Close to the limit is where every participant could draw a ticket at once. */
+/* Close to the limit is where every participant that has ever been could draw a ticket at
+ * once. */
 static void limit_set(struct shmq *q, struct view *v, uint64_t limit)
 {
+	/* relaxed: a hint. Where it is too low, tickets are drawn that are given up. */
+	uint64_t seats = atomic_load_explicit(&wakeup_of(q)->seats, memory_order_relaxed);
+
+	if (seats > q->geo.max_participants)
+		seats = q->geo.max_participants;
 	v->limit = limit;
-	v->near = limit - 2 * (uint64_t)q->geo.max_participants;
+	v->near = limit - 2 * seats;
 	push_window(q, v);
 }
 

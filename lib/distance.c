@@ -28,7 +28,7 @@
 #define FALLS 4             /* pauses make a stretch of falling back, */
 #define FALL_TICKETS 16384  /* or so many tickets do */
 #define FAR 2048            /* tickets behind: far enough, or half of the capacity */
-#define PAUSES 256          /* between two looks at tail, and */
+#define PAUSES 256          /* between two looks at tail, in a small lane fewer, and */
 #define PAUSE_LOOKS 4       /* looks at most */
 #define STRETCHES 32        /* that pay before both kinds are compared again */
 #define ASIDE 32            /* pauses of who lost an item to another consumer, */
@@ -131,7 +131,7 @@ bool distance_keep(struct shmq *q, unsigned lane, bool alone)
 		return false;
 	d->n++;
 	for (int look = 0; look < PAUSE_LOOKS; look++) {
-		for (int i = 0; i < PAUSES; i++)
+		for (uint64_t i = 0; i < PAUSES && i < enough; i++)
 			cpu_relax();
 		v->t0 = atomic_load_explicit(&v->lane->tail, memory_order_acquire); /* TICKET */
 		if (v->t0 == v->start) /* nobody is there to be disturbed */

@@ -288,6 +288,7 @@ struct wakeup {
 	_Alignas(LINE) word_t alloc_at; /* hint: where the last free segment was found */
 	_Alignas(LINE) word_t probed_ns; /* hint: when somebody last looked for the dead */
 	word_t tokens; /* how many were drawn */
+	word_t seats;  /* hint: participants from this number on have never been */
 };
 
 struct lane {

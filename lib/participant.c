@@ -80,6 +80,17 @@ static int token_draw(struct shmq *q, int fd, uint64_t *token)
 	return r == -EAGAIN ? -EBADMSG : r;
 }
 
+/* Participant @i has come. relaxed: a hint. */
+static void seats_raise(struct shmq *q, uint64_t i)
+{
+	word_t *seats = &wakeup_of(q)->seats;
+	uint64_t n = atomic_load_explicit(seats, memory_order_relaxed);
+
+	while (n <= i && !atomic_compare_exchange_weak_explicit(
+				 seats, &n, i + 1, memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
 /* Take record @i if it is free: 0, -EAGAIN. */
 static int claim(struct shmq *q, uint32_t i, uint64_t token)
 {
@@ -105,6 +116,7 @@ static int claim(struct shmq *q, uint32_t i, uint64_t token)
 		    &p->state, &w, participant_word(token, PARTICIPANT_LIVE),
 		    memory_order_acq_rel, memory_order_relaxed))
 		return -EAGAIN;
+	seats_raise(q, i);
 	POINT("join:live"); /* Dead here: nothing held; recovery frees the record. */
 	q->me = i;
 	q->inc = token;

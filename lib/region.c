@@ -158,19 +158,23 @@ static uint64_t slot_bytes(uint64_t item_size)
 
 #define SPARE_MAX (1 << 20)    /* bytes of spare slots that are nothing to speak of */
 #define SMALL_REGION (8 << 20) /* in a region of no more than that */
+#define FEW_SLOTS 32           /* in a segment of a queue of few items, if that has twice as many */
 
 /*
  * Slots per segment. The more, the fewer segments have to be installed: 64 slots instead
  * of 8 make a queue half as fast again. But a stopped participant pins up to three
  * segments, so that many slots are spare: about a tenth of the capacity at worst, or in
- * a small region 1 MiB. And segments are below 64 KiB, and eight or more make a full queue.
+ * a small region 1 MiB. And segments are below 64 KiB, and eight or more make a full queue,
+ * of less than 256 items two or more.
  */
 static uint32_t choose_slots(uint64_t total, uint64_t participants, uint64_t bytes)
 {
 	uint64_t slot = bytes + sizeof(struct descriptor), spare = 3 * participants * slot;
+	uint64_t few = total / 2 < FEW_SLOTS ? total / 2 : FEW_SLOTS;
+	uint64_t most = total / 8 > few ? total / 8 : few;
 	uint32_t k = SEGMENT_SLOTS_MAX;
 
-	while (k > 8 && (k > total / 8 ||
+	while (k > 8 && (k > most ||
 			 (k > total / (32 * participants) &&
 			  (k * spare > SPARE_MAX || k * spare + total * slot > SMALL_REGION))))
 		k /= 2;
@@ -327,7 +331,8 @@ static int config_check(const struct shmq_config *c)
 	return 0;
 }
 
-int region_plan(const struct shmq_config *cfg, struct header *h, struct geometry *g)
+int region_plan(const struct shmq_config *cfg, uint32_t slots, struct header *h,
+		struct geometry *g)
 {
 	struct shmq_config c;
 	uint64_t total = 0, n;
@@ -358,7 +363,8 @@ int region_plan(const struct shmq_config *cfg, struct header *h, struct geometry
 		h->lanes[i].capacity = c.lanes[i].capacity;
 		total += c.lanes[i].capacity;
 	}
-	h->segment_slots = choose_slots(total, c.max_participants, slot_bytes(c.item_size));
+	h->segment_slots = slots ? slots :
+		choose_slots(total, c.max_participants, slot_bytes(c.item_size));
 	n = segments_needed(h);
 	if (n > SEGMENTS_MAX)
 		return detail(-EDOM, "%llu items of %llu bytes need %llu segments, at most %u: "
@@ -380,7 +386,7 @@ SHMQ_API int shmq_region_size(const struct shmq_config *cfg, uint64_t *bytes)
 
 	if (!bytes)
 		return -EFAULT;
-	r = region_plan(cfg, &h, &g);
+	r = region_plan(cfg, 0, &h, &g);
 	if (r == 0)
 		*bytes = g.bytes;
 	return r;
@@ -476,8 +482,8 @@ static int region_prepare(int fd, const struct shmq_config *cfg, struct header *
 	return 0;
 }
 
-int region_create(const char *name, const struct shmq_config *cfg, uint64_t first_number,
-		  uint64_t first_inc)
+int region_create(const char *name, const struct shmq_config *cfg, uint32_t slots,
+		  uint64_t first_number, uint64_t first_inc)
 {
 	char path[PATH_MAX];
 	struct header h;
@@ -490,7 +496,7 @@ int region_create(const char *name, const struct shmq_config *cfg, uint64_t firs
 	r = region_path(path, sizeof path, name);
 	if (r < 0)
 		return r;
-	r = region_plan(cfg, &h, &g);
+	r = region_plan(cfg, slots, &h, &g);
 	if (r < 0)
 		return r;
 	if (lstat(path, &st) == 0) /* spare the work; the link below decides */
@@ -507,7 +513,7 @@ int region_create(const char *name, const struct shmq_config *cfg, uint64_t firs
 
 SHMQ_API int shmq_create(const char *name, const struct shmq_config *cfg)
 {
-	return region_create(name, cfg, 1, 0);
+	return region_create(name, cfg, 0, 1, 0);
 }
 
 /* ---- validation ------------------------------------------------------------- */

@@ -489,10 +489,8 @@ static void make_queue(const struct scene *s)
 		c.max_attempts = MAX_ATTEMPTS;
 		c.dead_lane = DEAD_LANE;
 	}
-	if (s->first_number)
-		must_eq(region_create(QUEUE, &c, s->first_number, s->first_inc), 0);
-	else
-		must_eq(shmq_create(QUEUE, &c), 0);
+	must_eq(region_create(QUEUE, &c, SLOTS, s->first_number ? s->first_number : 1,
+			      s->first_inc), 0);
 }
 
 static bool permitted(void)

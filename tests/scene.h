@@ -24,7 +24,7 @@
 #include "common.h"
 #include "step.h"
 
-enum { LANES = 3, ACTORS = 4, BATCH = 3, ITEM_SIZE = 64 };
+enum { LANES = 3, SLOTS = 8 /* of a segment */, ACTORS = 4, BATCH = 3, ITEM_SIZE = 64 };
 enum { DEAD_LANE = 1, RESERVED_LANE = 2, MAX_ATTEMPTS = 2 };
 
 enum op {

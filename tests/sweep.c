@@ -40,7 +40,7 @@ static const struct {
 /* The calls whose way does not depend on so much: these states. */
 static const int few[] = { 1, 2, 5, 7, 10, 11 };
 
-/* Calls that have a state of their own. A segment of one slot holds a large item. */
+/* Calls that have a state of their own. */
 static const struct scene special[] = {
 	{ "pop, doomed item", OP_POP, .fill = SOME, .trouble = DOOMED },
 	{ "pop any, doomed item", OP_POP_ANY, .fill = SOME, .trouble = DOOMED },

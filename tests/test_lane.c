@@ -718,7 +718,8 @@ START_TEST(segments_are_as_long_as_the_spare_memory_allows)
 		uint32_t participants, slots;
 		unsigned percent; /* of the payload, at most */
 	} wants[] = {
-		{ 64, 64, 8, 5000 },	  { 1024, 64, 64, 1750 }, { 65536, 64, 64, 155 },
+		{ 16, 64, 8, 20000 },	  { 64, 64, 32, 14000 },  { 256, 64, 32, 3500 },
+		{ 1024, 64, 64, 1750 },	  { 65536, 64, 64, 155 },
 		{ 65536, 208, 16, 155 },  { 100000, 64, 32, 135 }, { 1000000, 64, 64, 130 },
 	};
 

@@ -31,7 +31,7 @@ static struct shmq *old_queue(int i, unsigned lanes, uint64_t capacity)
 	struct shmq *q;
 
 	fprintf(stderr, "# near %s\n", starts[i].what);
-	must_eq(region_create("q", &c, starts[i].number, starts[i].inc), 0);
+	must_eq(region_create("q", &c, 8, starts[i].number, starts[i].inc), 0);
 	q = attach("q");
 	stat_of(q, &st);
 	must_eq(st.slots_per_segment, 8);
