@@ -72,7 +72,7 @@ def measure(size, args):
                 forget(path("source"))
             if name == "once":
                 subprocess.run([tool("drain"), "-q", "bench-files", "--until-empty", "--to",
-                                "/dev/null"], check=True)
+                                "-"], check=True, stdout=subprocess.DEVNULL)
             rates.setdefault(name, []).append(size_of_file / timed(*command) / 1e6)
             if name == "dd in":
                 os.unlink("/dev/shm/bench-files.copy")
