@@ -211,12 +211,12 @@ shmq-rm -q empty
 end
 
 begin "restore in a single pass"
+shmq-rm -q again
 queue again
 run shmq-restore again --single-pass old -v
 want_rc 0
 want_part err 'restored 30008 messages to again'
 want_same "$(shmq-dump again --raw | md5sum)" "$(md5sum <all)" messages
-shmq-rm -q again
 end
 
 # ---- moving to a file ------------------------------------------------------------------
