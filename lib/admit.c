@@ -11,7 +11,7 @@
 #include "lane.h"
 #include "segment.h"
 
-#define HEAD_COMES_MIN 64 /* capacity, at least, where it is worth waiting for head: */
+#define HEAD_COMES_MIN 64  /* capacity, at least, where it is worth waiting for head: */
 #define HEAD_PAUSES 128    /* some microseconds: about as long as 32 items take */
 
 /*

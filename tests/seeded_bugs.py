@@ -26,12 +26,22 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # name, file, old text (must occur exactly once), new text, tests that should notice
 BUGS = [
     ("segments are long whatever is spare", "lib/region.c",
-     """	while (k > 8 && (k > total / 8 ||
+     """	while (k > 8 && (k > most ||
 			 (k > total / (32 * participants) &&
 			  (k * spare > SPARE_MAX || k * spare + total * slot > SMALL_REGION))))
 """,
-     """	while (k > 8 && k > total / 8 + 0 * spare)
+     """	while (k > 8 && k > most + 0 * spare)
 """, "lane"),
+    ("a queue of few items has short segments", "lib/region.c",
+     "total / 8 > few ? total / 8 : few", "total / 8 + 0 * few", "lane"),
+    ("nobody is counted near the limit", "lib/participant.c",
+     """	seats_raise(q, i);
+""", """	(void)seats_raise;
+""", "settle"),
+    ("a participant takes whatever number the region has for granted", "lib/admit.c",
+     """	if (seats > q->geo.max_participants)
+		seats = q->geo.max_participants;
+""", "", "settle"),
     ("one who looks and goes keeps another from being woken", "lib/wait.c",
      """		if (then) /* another waker has just come by */
 			return false;

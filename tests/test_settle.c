@@ -5,6 +5,8 @@
  *
  * The pool never runs dry by itself, so the free segments are hidden here: OWNED
  * by a participant that does not exist.
+ *
+ * And from where on a producer draws no ticket but the one that was admitted.
  */
 #include "common.h"
 
@@ -278,6 +280,37 @@ START_TEST(who_joins_adopts_a_ticket_without_a_segment)
 }
 END_TEST
 
+/* Where @q finds the lane full it looks where its limit is. */
+static uint64_t margin(struct shmq *q)
+{
+	int n = 0;
+
+	while (push_next(q) == 0)
+		n++;
+	while (n-- > 0)
+		pop_next(q);
+	must_eq(push_next(q), 0);
+	pop_next(q);
+	return q->view[0].limit - q->view[0].near;
+}
+
+START_TEST(close_to_the_limit_is_counted_by_those_who_have_been_there)
+{
+	struct shmq *q = create_attach("q", 1, CAPACITY, 64), *other[3];
+
+	must_eq(margin(q), 2 * 1);
+	for (int i = 0; i < 3; i++)
+		other[i] = attach("q");
+	must_eq(margin(q), 2 * 4);
+	for (int i = 0; i < 3; i++)
+		shmq_close(other[i]);
+	must_eq(margin(q), 2 * 4);
+	atomic_store(&wakeup_of(q)->seats, UINT64_MAX); /* as a region may say that lies */
+	must_eq(margin(q), 2 * q->geo.max_participants);
+	shmq_close(q);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("settle");
@@ -289,5 +322,6 @@ int main(void)
 	tcase_add_loop_test(c, who_joins_adopts_a_ticket_without_a_segment, 0, 2);
 	tcase_add_loop_test(c, tickets_of_the_dead_are_closed_however_long_they_had_to_wait, 0,
 			    5);
+	tcase_add_test(c, close_to_the_limit_is_counted_by_those_who_have_been_there);
 	return suite_run(s);
 }
