@@ -5,11 +5,11 @@
 #   ./check.sh [--long]         --long: denser sweeps, longer random and stress tests,
 #                               larger models, and the tests against seeded bugs; hours
 #
-# gcc (optimised) runs all suites, clang all but the long ones of processes, both with
-# warnings as errors; the address and undefined-behaviour sanitizers run unit, api and
+# gcc (optimised) runs all suites, clang unit, api and stress, both with warnings as
+# errors; the address and undefined-behaviour sanitizers run unit, api and
 # tool; the thread sanitizer, which sees threads and not processes, runs tsan. Tests
 # that wait run once more without io_uring and futex_waitv; --long runs all of gcc's
-# but sweeps and stress without either. The models of the protocol run beside the sweeps.
+# but sweeps and stress without either. Then the model of the protocol.
 # Writes only build-check/. The last line is 'N passed, N failed, N skipped'.
 set -eu
 cd "$(dirname "$0")"
@@ -102,21 +102,16 @@ printf '   %d s\n' $(($(seconds) - begin))
 
 # ---------------------------------------------------------------------------
 step 3/3 test
-tests gcc gcc meson test --no-suite=sweep
-# The sweeps leave a processor idle.
-{
-	one model docs/model/check.sh --jobs 1
-	one seeded-bugs-apply python3 tests/seeded_bugs.py --apply
-} &
-tests sweeps gcc meson test --suite=sweep
-wait
-tests clang clang meson test --suite=unit --suite=api --suite=tool --suite=stress
+tests gcc gcc meson test
+tests clang clang meson test --suite=unit --suite=api --suite=stress
 tests asan asan meson test --suite=unit --suite=api --suite=tool
 tests tsan tsan meson test --suite=tsan
 # Waiting, where a container refuses io_uring and the kernel is older than futex_waitv.
 without=$PWD/build-check/gcc/tests/without
 tests less gcc "$without" -e EPERM io_uring "$without" futex_waitv \
 	meson test any poll uring waiting points priority
+one model docs/model/check.sh
+one seeded-bugs-apply python3 tests/seeded_bugs.py --apply
 if [ "$patience" -gt 1 ]; then
 	one model-long docs/model/check.sh --long
 	one seeded-bugs python3 tests/seeded_bugs.py build-check/bugs

@@ -1,12 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# check.sh [--long] [--jobs N] [NAME...]
+# check.sh [--long] [NAME...]
 #   Runs the models of this folder: clean configurations, which must have no
 #   error, and mutants, each of which must be caught. One line per run:
 #     NAME  clean|mutant  states  result  (definitions)
 #   --long runs the large configurations instead (up to about 4 GB, 10 minutes).
-#   --jobs N: so many runs at once (2; large ones, and named ones, go one by one).
 #   With names, only the runs of these names, from all lists.
 # Exit status: 0 all as expected, 1 not, 77 spin or gcc is missing.
 
@@ -15,9 +14,7 @@ for tool in spin gcc; do
 done
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 which=short
-jobs=2
 [ "$1" = --long ] && { which=long; shift; }
-[ "$1" = --jobs ] && { jobs=$2; shift 2; }
 names="$*"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/lane-model.XXXXXX") || exit 1
@@ -207,8 +204,8 @@ one() {
     cd "$tmp" && rm -rf "$dir"
 }
 
-# the long runs need the memory for themselves
-mem=900; workers=$jobs
+# the long runs need the memory for themselves; of the short ones two go at once
+mem=900; workers=2
 [ $which = long ] && { mem=4500; workers=1; }
 if [ -n "$names" ]; then
     for n in $names; do awk -v n="$n" '$2 == n' "$tmp/all"; done > "$tmp/list"
