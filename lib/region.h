@@ -10,8 +10,8 @@
 /* Path of queue @name: 0, -EINVAL, -ENAMETOOLONG. */
 HIDDEN int region_path(char *path, size_t size, const char *name);
 
-/* Shape for @cfg, NULL for the default: 0, -EDOM with a detail. @slots: of a segment; 0 is
- * as many as are best. */
+/* Shape for @cfg, NULL for the default: 0, -EDOM with a detail. @slots: of a segment, a
+ * power of two; 0 is as many as are best. */
 HIDDEN int region_plan(const struct shmq_config *cfg, uint32_t slots, struct header *h,
 		       struct geometry *g);
 

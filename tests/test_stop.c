@@ -167,6 +167,7 @@ static Suite *suite(void)
 
 	tcase_add_loop_test(
 		t, a_process_stopped_at_random_does_not_stop_the_others, 0, 4);
+
 	t = suite_case(s, "cost", 60);
 	tcase_add_loop_test(t, a_hundred_thousand_calls_make_no_system_call, 0,
 			    3);
